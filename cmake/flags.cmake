@@ -1,0 +1,39 @@
+# strata_flags: the warnings, hardening and instrumentation that every target of the tree gets.
+include(CheckCCompilerFlag)
+
+add_library(strata_flags INTERFACE)
+target_compile_definitions(strata_flags INTERFACE _GNU_SOURCE)
+target_compile_options(strata_flags INTERFACE
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla)
+if(STRATA_WERROR)
+    target_compile_options(strata_flags INTERFACE -Werror)
+endif()
+
+# Paths in asserts and debug information are relative to the tree: builds are the same anywhere.
+check_c_compiler_flag(-ffile-prefix-map=a=b has_prefix_map)
+if(has_prefix_map)
+    target_compile_options(strata_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+endif()
+
+target_compile_options(strata_flags INTERFACE -fstack-protector-strong)
+target_link_options(strata_flags INTERFACE -Wl,-z,relro -Wl,-z,now)
+if(NOT STRATA_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+    # Needs optimisation, and hides faults from AddressSanitizer.
+    target_compile_options(strata_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+
+if(STRATA_DEBUG)
+    target_compile_definitions(strata_flags INTERFACE STRATA_DEBUG)
+endif()
+if(NOT STRATA_MUTANT STREQUAL "")
+    target_compile_definitions(strata_flags INTERFACE STRATA_MUTANT=${STRATA_MUTANT})
+endif()
+if(STRATA_SANITIZE)
+    set(sanitize -fsanitize=${STRATA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_compile_options(strata_flags INTERFACE ${sanitize})
+    target_link_options(strata_flags INTERFACE ${sanitize})
+endif()
+if(STRATA_COVERAGE)
+    target_compile_options(strata_flags INTERFACE --coverage)
+    target_link_options(strata_flags INTERFACE --coverage)
+endif()
