@@ -5,6 +5,11 @@ add_library(strata_flags INTERFACE)
 target_compile_definitions(strata_flags INTERFACE _GNU_SOURCE)
 target_compile_options(strata_flags INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla)
+# Names and error texts are cut to their buffers on purpose.
+check_c_compiler_flag(-Wformat-truncation has_format_truncation)
+if(has_format_truncation)
+    target_compile_options(strata_flags INTERFACE -Wno-format-truncation)
+endif()
 if(STRATA_WERROR)
     target_compile_options(strata_flags INTERFACE -Werror)
 endif()

@@ -36,6 +36,15 @@ install(FILES ${CMAKE_SOURCE_DIR}/include/strata.h DESTINATION ${CMAKE_INSTALL_I
 install(TARGETS strata EXPORT strata_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
+# Relative to the prefix where they can be, so that an installed tree may be moved.
+foreach(kind LIBDIR INCLUDEDIR)
+    string(TOLOWER ${kind} variable)
+    if(IS_ABSOLUTE ${CMAKE_INSTALL_${kind}})
+        set(pc_${variable} ${CMAKE_INSTALL_${kind}})
+    else()
+        set(pc_${variable} "\${prefix}/${CMAKE_INSTALL_${kind}}")
+    endif()
+endforeach()
 configure_file(cmake/strata.pc.in ${CMAKE_BINARY_DIR}/strata.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/strata.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

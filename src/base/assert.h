@@ -9,7 +9,14 @@
 #include <assert.h>
 #include <stdbool.h>
 
-void assert_failed(const char *condition, const char *file, int line);
+// The static analyzer may take it that every ASSERT holds.
+#ifdef __clang_analyzer__
+#define ASSERT_ENDS __attribute__((analyzer_noreturn))
+#else
+#define ASSERT_ENDS
+#endif
+
+void assert_failed(const char *condition, const char *file, int line) ASSERT_ENDS;
 
 // The sentence about the first failed ASSERT of this process, or NULL.
 const char *assert_broken(void);
