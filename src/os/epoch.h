@@ -26,7 +26,7 @@ struct os_retired {
 // be called inside a section. Any thread.
 void os_epoch_retire(struct os_retired *self, void (*free)(struct os_retired *self));
 
-// Frees what can be freed now.
+// Frees what can be freed now, but for what another thread is freeing. Not inside a section.
 void os_epoch_collect(void);
 
 // Waits until everything retired so far, by anybody, is freed. Not inside a section.

@@ -70,10 +70,12 @@ struct os_fs_facts {
 };
 
 struct os_dir_ops {
+    // -ELOOP for a link, -EISDIR for anything else that is not a regular file.
     int (*open)(struct os_dir *d, const char *name, unsigned flags, struct os_file **file_out);
     int (*rename)(struct os_dir *d, const char *from, const char *to);
     int (*unlink)(struct os_dir *d, const char *name);
-    // Calls visit for every entry but "." and ".."; `regular` says that it is a regular file.
+    // Calls visit for every entry but "." and "..", until it returns false; `regular` says that it
+    // is a regular file.
     int (*list)(struct os_dir *d, bool (*visit)(void *ctx, const char *name, bool regular),
                 void *ctx);
     int (*sync)(struct os_dir *d);
@@ -92,6 +94,8 @@ struct os_dir {
 
 // ---- what the engine calls
 
+// STRATA_IO when there is no such file or, with EXCLUSIVE, when there is one; STRATA_CORRUPT when it
+// is not a regular file.
 strata_rc os_file_open(struct os_dir *d, const char *name, unsigned flags,
                        struct os_file **file_out) STRATA_MUST_CHECK;
 // STRATA_NOT_FOUND (no error text) when there is no such file.

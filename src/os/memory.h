@@ -30,7 +30,12 @@ size_t os_memory_used(const struct os_memory *m);
 // budget - used, 0 when over.
 size_t os_memory_free_bytes(const struct os_memory *m);
 
-// What the machine, or the cgroup this process is in, has.
+// What the machine, or the cgroup this process is in, has: the lesser. UINT64_MAX when unknown.
 uint64_t os_memory_machine_bytes(void);
+
+// The part of it that is the cgroup's limit (version 2 or 1, with all groups around it), read from
+// `groups_file` (/proc/self/cgroup) and the files under `mount` (/sys/fs/cgroup). UINT64_MAX for no
+// limit.
+uint64_t os_memory_cgroup_bytes(const char *groups_file, const char *mount);
 
 #endif
