@@ -5,10 +5,11 @@
 #include "lib/alloc_fault.h"
 
 // cmocka.h wants these before it.
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 #define KEYS 64
 
