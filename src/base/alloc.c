@@ -1,7 +1,5 @@
 #include "base/alloc.h"
 
-#include "base/fail.h"
-
 #include <stdint.h>
 
 static size_t product(size_t count, size_t bytes)
@@ -38,9 +36,4 @@ void *alloc_aligned(size_t alignment, size_t bytes)
     }
     rounded &= ~(alignment - 1);
     return aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
-}
-
-strata_rc alloc_failed(const char *purpose, size_t bytes)
-{
-    return fail(STRATA_NO_MEMORY, "no memory for %s (%zu bytes)", purpose, bytes);
 }

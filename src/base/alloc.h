@@ -4,6 +4,7 @@
 #ifndef BASE_ALLOC_H
 #define BASE_ALLOC_H
 
+#include "base/fail.h"
 #include "strata.h"
 
 #include <stddef.h>
@@ -17,6 +18,9 @@ void *alloc_resize(void *old, size_t count, size_t bytes);
 void *alloc_aligned(size_t alignment, size_t bytes);
 
 // STRATA_NO_MEMORY with a text that says what the memory was for.
-strata_rc alloc_failed(const char *purpose, size_t bytes);
+static inline strata_rc alloc_failed(const char *purpose, size_t bytes)
+{
+    return fail(STRATA_NO_MEMORY, "no memory for %s (%zu bytes)", purpose, bytes);
+}
 
 #endif

@@ -1,3 +1,4 @@
+#define FAIL_IS_BEING_COMPILED
 #include "base/fail.h"
 
 #include <errno.h>

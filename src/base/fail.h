@@ -20,6 +20,15 @@ strata_rc fail_in(strata_rc rc, const char *format, ...) __attribute__((format(p
 // "WHAT NAME: strerror".
 strata_rc fail_errno(int error_number, const char *what, const char *name);
 
+// What the static analyzer may take for granted: these return the code they were given, which is
+// never STRATA_OK.
+#if defined(__clang_analyzer__) && !defined(FAIL_IS_BEING_COMPILED)
+#undef fail
+#define fail(rc, ...) ((void)fail_at(__FILE__, __LINE__, (rc), __VA_ARGS__), (rc))
+#define fail_in(rc, ...) ((void)fail_in((rc), __VA_ARGS__), (rc))
+#define fail_errno(number, what, name) ((void)fail_errno((number), (what), (name)), STRATA_IO)
+#endif
+
 // The thread's last text; never NULL. Copied by callers that outlive the next failure.
 const char *fail_text(void);
 // Makes `text` the thread's last text, for an error that was born in another thread.
