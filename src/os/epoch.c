@@ -2,25 +2,26 @@
 //
 // A counter `now` only grows. A reader announces the value it read from `now` in the slot of its
 // thread, and 0 when it is not reading. An object is stamped, after it was unlinked, with the value
-// of `now`, which that same step makes one greater. It is freed when every slot is 0 or greater than
-// the stamp.
+// of `now`, which that same step makes one greater. It is freed when every slot is 0 or greater
+// than the stamp.
 //
 // Why a reader never sees freed memory. Let an object have stamp t; let R be a section, and C the
 // scan of the slots after which the object was freed.
-//   1. R announced more than t. Then R's load of `now` (acquire) read what the stamping (release) or
-//      a later stamping wrote, so the unlinking happened before everything that R reads: R cannot
+//   1. R announced more than t. Then R's load of `now` (acquire) read what the stamping (release)
+//      or a later one wrote, so the unlinking happened before everything that R reads: R cannot
 //      find the object.
-//   2. R announced t or less, and C read R's announcement: C does not free the object. Contradiction.
+//   2. R announced t or less, and C read that announcement: C does not free the object.
 //   3. R announced t or less, and C read an older value of R's slot: C came too early to see R.
-//      R: store slot; FENCE; load pointer.   C: (unlink, before); FENCE; load slot.
+//         R: store slot; FENCE; load pointer.      C: (unlinking, before); FENCE; load slot.
 //      Both fences are sequentially consistent, so one is first. Were R's first, C would have read
-//      R's announcement. So C's is first, and R's loads see the unlinking: R cannot find the object.
-//   4. C read what R's leaving stored (release), or what that thread stored after it: C's load is an
-//      acquire, so all that R read was read before the object is freed.
+//      R's announcement. So C's is first, and R's loads see the unlinking: R cannot find the
+//      object.
+//   4. R announced t or less, and C read what R's leaving stored (release) or what that thread
+//      stored after it: C's load is an acquire, so R's last read was before the object is freed.
 //
-// Thread rule: slots are written by their thread alone, `now` and all else under the mutex. A thread
-// takes its record at its first section and gives it back when it ends. Records are static: entering
-// cannot fail. Threads beyond RECORDS_MAX share one record, under the mutex: slow, but right.
+// Thread rule: slots are written by their thread alone; `now` and all else under the mutex. A
+// thread takes its record at its first section and gives it back when it ends. Records are static:
+// entering cannot fail. Threads beyond RECORDS_MAX share one, under the mutex: slow, but right.
 #include "os/epoch.h"
 
 #include "base/assert.h"
@@ -64,8 +65,8 @@ static struct {
     pthread_cond_t pass_over;
     struct os_retired *first; // in the order of their stamps
     struct os_retired *last;
-    unsigned waiting;   // objects in the list
-    bool collecting;    // one thread at a time frees
+    unsigned waiting;    // objects in the list
+    bool collecting;     // one thread at a time frees
     unsigned record_end; // records at or after it were never taken
     unsigned shared_readers;
     struct epoch_record records[RECORDS_MAX];

@@ -221,7 +221,8 @@ strata_rc os_executor_posix_new(uint32_t threads, struct os_executor **executor_
     os_cond_init(&e->mu.task_over);
 
     strata_rc rc = STRATA_OK;
-    // Held while threads are started: a worker that looks at the others must see how many there are.
+    // Held while threads are started: a worker that looks at the others must see how many there
+    // are.
     os_mutex_lock(&e->mu.lock);
     for (uint32_t i = 0; i < threads && rc == STRATA_OK; i++) {
         struct worker *w = &e->workers[i];

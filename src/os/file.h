@@ -94,8 +94,8 @@ struct os_dir {
 
 // ---- what the engine calls
 
-// STRATA_IO when there is no such file or, with EXCLUSIVE, when there is one; STRATA_CORRUPT when it
-// is not a regular file.
+// STRATA_IO when there is no such file or, with EXCLUSIVE, when there is one; STRATA_CORRUPT when
+// it is not a regular file.
 strata_rc os_file_open(struct os_dir *d, const char *name, unsigned flags,
                        struct os_file **file_out) STRATA_MUST_CHECK;
 // STRATA_NOT_FOUND (no error text) when there is no such file.

@@ -98,8 +98,8 @@ static bool plain_name(const char *name)
 // Opens one regular file below a directory; a descriptor or a negative errno.
 static int open_regular(int dir_fd, const char *name, int system_flags)
 {
-    int fd = safe_descriptor(openat(dir_fd, name, system_flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-                                    (mode_t)0600));
+    int fd = safe_descriptor(
+        openat(dir_fd, name, system_flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, (mode_t)0600));
     if (fd < 0) {
         // ENXIO is a socket, or a pipe without a reader.
         return fd == -ENXIO ? -EISDIR : fd;

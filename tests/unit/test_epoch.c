@@ -257,8 +257,7 @@ static void *stress_read(void *ctx)
     while (!atomic_load_explicit(&stress.stop, memory_order_relaxed)) {
         os_epoch_enter();
         for (int i = 0; i < STRESS_SLOTS; i++) {
-            const struct thing *t =
-                atomic_load_explicit(&stress.slots[i], memory_order_acquire);
+            const struct thing *t = atomic_load_explicit(&stress.slots[i], memory_order_acquire);
             if (t->a != ~t->b) {
                 atomic_fetch_add(&stress.torn, 1);
             }
@@ -294,8 +293,8 @@ static void readers_never_see_freed_memory(void **state)
     struct os_thread threads[4];
     for (uintptr_t i = 0; i < 2; i++) {
         assert_int_equal(os_thread_start(&threads[i], "reader", stress_read, NULL), STRATA_OK);
-        assert_int_equal(os_thread_start(&threads[2 + i], "writer", stress_write, (void *)(i * 977)),
-                         STRATA_OK);
+        assert_int_equal(
+            os_thread_start(&threads[2 + i], "writer", stress_write, (void *)(i * 977)), STRATA_OK);
     }
     os_thread_join(&threads[2]);
     os_thread_join(&threads[3]);

@@ -171,8 +171,9 @@ static void submit_from_its_own_step_runs_it_again(void **state)
     (void)state;
     for (uint32_t threads = 1; threads <= 3; threads++) {
         struct os_executor *e = new_executor(threads);
-        struct again_task t = {
-            .task = {.step = again_step, .priority = OS_PRIORITY_MERGE}, .executor = e, .left = 100};
+        struct again_task t = {.task = {.step = again_step, .priority = OS_PRIORITY_MERGE},
+                               .executor = e,
+                               .left = 100};
         e->submit(e, &t.task);
         e->retire(e, &t.task);
         assert_int_equal(t.runs, 101);
@@ -186,7 +187,8 @@ static void submit_while_another_thread_runs_it_is_not_lost(void **state)
     struct os_executor *e = new_executor(3);
     struct door door;
     door_init(&door);
-    struct door_task t = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE}, .door = &door};
+    struct door_task t = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE},
+                          .door = &door};
     e->submit(e, &t.task);
     door_wait_reached(e, &door, 1);
     e->submit(e, &t.task);
@@ -205,8 +207,10 @@ static void merge_never_delays_a_flush(void **state)
     struct os_executor *e = new_executor(2);
     struct door door;
     door_init(&door);
-    struct door_task m1 = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE}, .door = &door};
-    struct door_task m2 = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE}, .door = &door};
+    struct door_task m1 = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE},
+                           .door = &door};
+    struct door_task m2 = {.task = {.step = door_step, .priority = OS_PRIORITY_MERGE},
+                           .door = &door};
     char text[32] = "";
     struct letter_task f = {{.step = letter_step, .priority = OS_PRIORITY_FLUSH}, 'F', 1, text};
     e->submit(e, &m1.task);
@@ -283,9 +287,9 @@ static void no_demand_is_lost_and_no_task_overlaps_itself(void **state)
     for (int i = 0; i < 3; i++) {
         submitters[i].executor = e;
         submitters[i].tasks = tasks;
-        assert_int_equal(os_thread_start(&submitters[i].thread, "submit", submit_all,
-                                         &submitters[i]),
-                         STRATA_OK);
+        assert_int_equal(
+            os_thread_start(&submitters[i].thread, "submit", submit_all, &submitters[i]),
+            STRATA_OK);
     }
     for (int i = 0; i < 3; i++) {
         os_thread_join(&submitters[i].thread);

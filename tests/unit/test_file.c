@@ -306,7 +306,8 @@ static void failed_close_still_names_the_file(void **state)
 
 // ---- directories
 
-static int script_open(struct os_dir *d, const char *name, unsigned flags, struct os_file **file_out)
+static int script_open(struct os_dir *d, const char *name, unsigned flags,
+                       struct os_file **file_out)
 {
     (void)d;
     (void)name;

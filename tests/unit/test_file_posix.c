@@ -256,11 +256,11 @@ static void write_that_is_cut_short_is_an_error(void **state)
         struct rlimit limit = {.rlim_cur = 10000, .rlim_max = 10000};
         static char bytes[16384];
         struct os_file *f = NULL;
-        bool good = setrlimit(RLIMIT_FSIZE, &limit) == 0 &&
-                    os_file_open(dir, "a", CREATE, &f) == STRATA_OK &&
-                    os_file_write(f, 0, bytes, sizeof bytes) == STRATA_IO &&
-                    strstr(fail_text(), "write 6384 bytes at offset 10000 of a: File too large") !=
-                        NULL;
+        bool good =
+            setrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+            os_file_open(dir, "a", CREATE, &f) == STRATA_OK &&
+            os_file_write(f, 0, bytes, sizeof bytes) == STRATA_IO &&
+            strstr(fail_text(), "write 6384 bytes at offset 10000 of a: File too large") != NULL;
         _exit(good ? 0 : 1);
     }
     int status = -1;
@@ -404,7 +404,8 @@ static void space_and_facts_are_told(void **state)
 
 // ---- locks
 
-// What a process of its own gets when it asks for the lock: the code, and whether the text names us.
+// What a process of its own gets when it asks for the lock: the code, and whether the text names
+// us.
 static bool other_process_gets(enum os_lock_mode mode, strata_rc expected, const char *part)
 {
     pid_t child = fork();
@@ -430,8 +431,8 @@ static int ask(char **arguments)
         return 3;
     }
     strata_rc rc = os_dir_lock(d, "LOCK", (enum os_lock_mode)atoi(arguments[3]));
-    bool good = rc == atoi(arguments[4]) &&
-                (rc == STRATA_OK || strstr(fail_text(), arguments[5]) != NULL);
+    bool good =
+        rc == atoi(arguments[4]) && (rc == STRATA_OK || strstr(fail_text(), arguments[5]) != NULL);
     os_dir_close(d);
     return good ? 0 : 1;
 }
