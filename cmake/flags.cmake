@@ -17,7 +17,7 @@ endif()
 # Paths in asserts and debug information are relative to the tree: builds are the same anywhere.
 check_c_compiler_flag(-ffile-prefix-map=a=b has_prefix_map)
 if(has_prefix_map)
-    target_compile_options(strata_flags INTERFACE -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+    target_compile_options(strata_flags INTERFACE -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 endif()
 
 target_compile_options(strata_flags INTERFACE -fstack-protector-strong)

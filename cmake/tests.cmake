@@ -13,8 +13,8 @@ target_link_libraries(strata_internal PUBLIC strata_flags PkgConfig::liblz4 PkgC
 set_target_properties(strata_internal PROPERTIES LINKER_LANGUAGE C)
 
 # What several test programs share: fault injection, the simulated machine, the model.
-file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/lib/*.c
-     ${CMAKE_SOURCE_DIR}/tests/sim/*.c ${CMAKE_SOURCE_DIR}/tests/model/*.c)
+file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/lib/*.c
+     ${PROJECT_SOURCE_DIR}/tests/sim/*.c ${PROJECT_SOURCE_DIR}/tests/model/*.c)
 list(FILTER support_sources EXCLUDE REGEX "/t_[^/]*\\.c$")
 add_library(strata_test_support STATIC ${support_sources})
 target_include_directories(strata_test_support PUBLIC tests)
@@ -29,10 +29,10 @@ function(add_test_program name source)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE strata_test_support strata_internal)
     set_target_properties(${name} PROPERTIES
-        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+        RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
 endfunction()
 
-file(GLOB unit_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/test_*.c)
+file(GLOB unit_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/test_*.c)
 foreach(source ${unit_sources})
     get_filename_component(name ${source} NAME_WE)
     add_test_program(${name} ${source})
@@ -40,23 +40,23 @@ foreach(source ${unit_sources})
     set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 60)
 endforeach()
 
-file(GLOB program_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/t_*.c)
+file(GLOB program_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/*/t_*.c)
 foreach(source ${program_sources})
     get_filename_component(name ${source} NAME_WE)
     add_test_program(${name} ${source})
 endforeach()
 
 # Examples link the shared library, as a user's program would, and run in an empty directory.
-file(GLOB example_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/examples/*.c)
+file(GLOB example_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/*.c)
 foreach(source ${example_sources})
     get_filename_component(name ${source} NAME_WE)
     add_executable(example_${name} ${source})
     set_target_properties(example_${name} PROPERTIES
-        OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/examples)
+        OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
     target_link_libraries(example_${name} PRIVATE strata_flags strata::strata)
     add_test(NAME example_${name}
         COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:example_${name}>
-                -DDIRECTORY=${CMAKE_BINARY_DIR}/examples/run_${name}
-                -P ${CMAKE_SOURCE_DIR}/cmake/run_example.cmake)
+                -DDIRECTORY=${PROJECT_BINARY_DIR}/examples/run_${name}
+                -P ${PROJECT_SOURCE_DIR}/cmake/run_example.cmake)
     set_tests_properties(example_${name} PROPERTIES LABELS example TIMEOUT 60)
 endforeach()

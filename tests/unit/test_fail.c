@@ -52,6 +52,12 @@ static void a_long_text_is_cut(void **state)
     assert_int_equal(strlen(fail_text()), 511);
     fail_restore(longer);
     assert_int_equal(strlen(fail_text()), 511);
+    longer[512] = '\0';
+    fail_restore(longer);
+    assert_int_equal(strlen(fail_text()), 511);
+    longer[511] = '\0';
+    fail_restore(longer);
+    assert_string_equal(fail_text(), longer);
 }
 
 static void system_errors_have_their_codes(void **state)
