@@ -71,7 +71,7 @@ static struct {
     unsigned shared_readers;
     struct epoch_record records[RECORDS_MAX];
     struct epoch_record shared; // of all threads that found no record
-} domain = {.lock = PTHREAD_MUTEX_INITIALIZER, .pass_over = PTHREAD_COND_INITIALIZER};
+} epoch_domain = {.lock = PTHREAD_MUTEX_INITIALIZER, .pass_over = PTHREAD_COND_INITIALIZER};
 
 static pthread_once_t epoch_once = PTHREAD_ONCE_INIT;
 static pthread_key_t epoch_key;
@@ -80,7 +80,7 @@ static bool epoch_has_key;
 // ---- announcing
 
 // An announcement that is followed by a full fence.
-static inline void announce(_Atomic uint64_t *slot, uint64_t epoch)
+static inline void epoch_announce(_Atomic uint64_t *slot, uint64_t epoch)
 {
 #if defined(__x86_64__) || defined(EPOCH_TSAN)
     // A locked instruction is a full fence on x86, and cheaper than a store and a fence. (The
@@ -93,7 +93,7 @@ static inline void announce(_Atomic uint64_t *slot, uint64_t epoch)
 #endif
 }
 
-static void writer_fence(void)
+static void epoch_writer_fence(void)
 {
 #if defined(EPOCH_TSAN)
     static atomic_int fence;
@@ -109,40 +109,41 @@ static void epoch_thread_ends(void *record)
 {
     struct epoch_record *mine = record;
     ASSERT(epoch_self.depth == 0);
-    pthread_mutex_lock(&domain.lock);
-    atomic_store_explicit(&mine->slot, 0, memory_order_release); // pairs with least_announced
+    pthread_mutex_lock(&epoch_domain.lock);
+    atomic_store_explicit(&mine->slot, 0, memory_order_release); // pairs with epoch_least_announced
     mine->taken = false;
     epoch_self.record = NULL;
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 static void epoch_before_fork(void)
 {
-    pthread_mutex_lock(&domain.lock);
+    pthread_mutex_lock(&epoch_domain.lock);
 }
 
 static void epoch_after_fork(void)
 {
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 // The child has this thread only: the others' sections will never end there.
 static void epoch_in_child(void)
 {
-    for (unsigned i = 0; i < domain.record_end; i++) {
-        struct epoch_record *r = &domain.records[i];
+    for (unsigned i = 0; i < epoch_domain.record_end; i++) {
+        struct epoch_record *r = &epoch_domain.records[i];
         if (r != epoch_self.record) {
             atomic_store_explicit(&r->slot, 0, memory_order_relaxed);
             r->taken = false;
         }
     }
-    if (epoch_self.record != &domain.shared) {
-        atomic_store_explicit(&domain.shared.slot, 0, memory_order_relaxed);
+    if (epoch_self.record != &epoch_domain.shared) {
+        atomic_store_explicit(&epoch_domain.shared.slot, 0, memory_order_relaxed);
     }
-    domain.shared_readers = epoch_self.record == &domain.shared && epoch_self.depth > 0 ? 1 : 0;
-    domain.collecting = epoch_self.freeing;
-    pthread_cond_init(&domain.pass_over, NULL);
-    pthread_mutex_unlock(&domain.lock);
+    epoch_domain.shared_readers =
+        epoch_self.record == &epoch_domain.shared && epoch_self.depth > 0 ? 1 : 0;
+    epoch_domain.collecting = epoch_self.freeing;
+    pthread_cond_init(&epoch_domain.pass_over, NULL);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 static void epoch_init(void)
@@ -151,58 +152,60 @@ static void epoch_init(void)
     pthread_atfork(epoch_before_fork, epoch_after_fork, epoch_in_child);
 }
 
-static void take_record(void)
+static void epoch_take_record(void)
 {
     pthread_once(&epoch_once, epoch_init);
-    struct epoch_record *mine = &domain.shared;
-    pthread_mutex_lock(&domain.lock);
+    struct epoch_record *mine = &epoch_domain.shared;
+    pthread_mutex_lock(&epoch_domain.lock);
     for (unsigned i = 0; epoch_has_key && i < RECORDS_MAX; i++) {
-        if (!domain.records[i].taken) {
-            mine = &domain.records[i];
+        if (!epoch_domain.records[i].taken) {
+            mine = &epoch_domain.records[i];
             mine->taken = true;
-            domain.record_end = i >= domain.record_end ? i + 1 : domain.record_end;
+            epoch_domain.record_end =
+                i >= epoch_domain.record_end ? i + 1 : epoch_domain.record_end;
             break;
         }
     }
-    pthread_mutex_unlock(&domain.lock);
-    if (mine != &domain.shared && pthread_setspecific(epoch_key, mine) != 0) {
+    pthread_mutex_unlock(&epoch_domain.lock);
+    if (mine != &epoch_domain.shared && pthread_setspecific(epoch_key, mine) != 0) {
         // Nobody would give the record back: go without one.
-        pthread_mutex_lock(&domain.lock);
+        pthread_mutex_lock(&epoch_domain.lock);
         mine->taken = false;
-        pthread_mutex_unlock(&domain.lock);
-        mine = &domain.shared;
+        pthread_mutex_unlock(&epoch_domain.lock);
+        mine = &epoch_domain.shared;
     }
     epoch_self.record = mine;
 }
 
 // ---- sections
 
-static __attribute__((noinline)) void enter_slowly(void)
+static __attribute__((noinline)) void epoch_enter_slowly(void)
 {
     if (epoch_self.record == NULL) {
-        take_record();
+        epoch_take_record();
     }
-    if (epoch_self.record != &domain.shared) {
+    if (epoch_self.record != &epoch_domain.shared) {
         uint64_t now = atomic_load_explicit(&epoch_now, memory_order_acquire);
-        announce(&epoch_self.record->slot, now);
+        epoch_announce(&epoch_self.record->slot, now);
         return;
     }
     // The first reader's announcement is the least, so it does for all of them.
-    pthread_mutex_lock(&domain.lock);
-    if (domain.shared_readers++ == 0) {
-        announce(&domain.shared.slot, atomic_load_explicit(&epoch_now, memory_order_acquire));
+    pthread_mutex_lock(&epoch_domain.lock);
+    if (epoch_domain.shared_readers++ == 0) {
+        epoch_announce(&epoch_domain.shared.slot,
+                       atomic_load_explicit(&epoch_now, memory_order_acquire));
     }
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
-static __attribute__((noinline)) void leave_shared(void)
+static __attribute__((noinline)) void epoch_leave_shared(void)
 {
-    pthread_mutex_lock(&domain.lock);
-    ASSERT(domain.shared_readers > 0);
-    if (--domain.shared_readers == 0) {
-        atomic_store_explicit(&domain.shared.slot, 0, memory_order_release);
+    pthread_mutex_lock(&epoch_domain.lock);
+    ASSERT(epoch_domain.shared_readers > 0);
+    if (--epoch_domain.shared_readers == 0) {
+        atomic_store_explicit(&epoch_domain.shared.slot, 0, memory_order_release);
     }
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 void os_epoch_enter(void)
@@ -211,12 +214,12 @@ void os_epoch_enter(void)
         return;
     }
     struct epoch_record *mine = epoch_self.record;
-    if (__builtin_expect(mine == NULL || mine == &domain.shared, 0)) {
-        enter_slowly();
+    if (__builtin_expect(mine == NULL || mine == &epoch_domain.shared, 0)) {
+        epoch_enter_slowly();
         return;
     }
     // Acquire pairs with the stamping in os_epoch_retire (case 1).
-    announce(&mine->slot, atomic_load_explicit(&epoch_now, memory_order_acquire));
+    epoch_announce(&mine->slot, atomic_load_explicit(&epoch_now, memory_order_acquire));
 }
 
 void os_epoch_leave(void)
@@ -226,25 +229,25 @@ void os_epoch_leave(void)
         return;
     }
     struct epoch_record *mine = epoch_self.record;
-    if (__builtin_expect(mine == &domain.shared, 0)) {
-        leave_shared();
+    if (__builtin_expect(mine == &epoch_domain.shared, 0)) {
+        epoch_leave_shared();
         return;
     }
-    // Pairs with the acquire load in least_announced (case 4).
+    // Pairs with the acquire load in epoch_least_announced (case 4).
     atomic_store_explicit(&mine->slot, 0, memory_order_release);
 }
 
 // ---- freeing
 
 // With the mutex held: the least epoch that a reader announced, UINT64_MAX when nobody reads.
-static uint64_t least_announced(void)
+static uint64_t epoch_least_announced(void)
 {
-    writer_fence();
-    uint64_t least = atomic_load_explicit(&domain.shared.slot, memory_order_acquire);
+    epoch_writer_fence();
+    uint64_t least = atomic_load_explicit(&epoch_domain.shared.slot, memory_order_acquire);
     least = least == 0 ? UINT64_MAX : least;
-    for (unsigned i = 0; i < domain.record_end; i++) {
+    for (unsigned i = 0; i < epoch_domain.record_end; i++) {
         // Pairs with the release stores of leaving, and with the announcements.
-        uint64_t slot = atomic_load_explicit(&domain.records[i].slot, memory_order_acquire);
+        uint64_t slot = atomic_load_explicit(&epoch_domain.records[i].slot, memory_order_acquire);
         if (slot != 0 && slot < least) {
             least = slot;
         }
@@ -253,14 +256,14 @@ static uint64_t least_announced(void)
 }
 
 // With the mutex held, which is let go while objects are freed, and nobody collecting.
-static void free_unreachable_locked(void)
+static void epoch_free_locked(void)
 {
-    ASSERT(!domain.collecting);
-    uint64_t least = least_announced();
-    struct os_retired *list = domain.first;
-    struct os_retired **end = &domain.first;
+    ASSERT(!epoch_domain.collecting);
+    uint64_t least = epoch_least_announced();
+    struct os_retired *list = epoch_domain.first;
+    struct os_retired **end = &epoch_domain.first;
     while (*end != NULL && (*end)->epoch < least) {
-        domain.waiting--;
+        epoch_domain.waiting--;
         end = &(*end)->next;
     }
     struct os_retired *rest = *end;
@@ -268,10 +271,10 @@ static void free_unreachable_locked(void)
         return;
     }
     *end = NULL;
-    domain.first = rest;
-    domain.last = rest == NULL ? NULL : domain.last;
-    domain.collecting = true;
-    pthread_mutex_unlock(&domain.lock);
+    epoch_domain.first = rest;
+    epoch_domain.last = rest == NULL ? NULL : epoch_domain.last;
+    epoch_domain.collecting = true;
+    pthread_mutex_unlock(&epoch_domain.lock);
     epoch_self.freeing = true;
     while (list != NULL) {
         struct os_retired *next = list->next;
@@ -279,9 +282,9 @@ static void free_unreachable_locked(void)
         list = next;
     }
     epoch_self.freeing = false;
-    pthread_mutex_lock(&domain.lock);
-    domain.collecting = false;
-    pthread_cond_broadcast(&domain.pass_over);
+    pthread_mutex_lock(&epoch_domain.lock);
+    epoch_domain.collecting = false;
+    pthread_cond_broadcast(&epoch_domain.pass_over);
 }
 
 void os_epoch_retire(struct os_retired *self, void (*free)(struct os_retired *self))
@@ -291,31 +294,31 @@ void os_epoch_retire(struct os_retired *self, void (*free)(struct os_retired *se
     pthread_once(&epoch_once, epoch_init);
     self->next = NULL;
     self->free = free;
-    pthread_mutex_lock(&domain.lock);
-    if (domain.waiting >= RETIRES_PER_COLLECT && !domain.collecting) {
-        free_unreachable_locked();
+    pthread_mutex_lock(&epoch_domain.lock);
+    if (epoch_domain.waiting >= RETIRES_PER_COLLECT && !epoch_domain.collecting) {
+        epoch_free_locked();
     }
     // Release pairs with the acquire load of the readers (case 1). Stamped and appended without
     // letting the mutex go: the list stays in the order of the stamps.
     self->epoch = atomic_fetch_add_explicit(&epoch_now, 1, memory_order_seq_cst);
-    if (domain.last == NULL) {
-        domain.first = self;
+    if (epoch_domain.last == NULL) {
+        epoch_domain.first = self;
     } else {
-        domain.last->next = self;
+        epoch_domain.last->next = self;
     }
-    domain.last = self;
-    domain.waiting++;
-    pthread_mutex_unlock(&domain.lock);
+    epoch_domain.last = self;
+    epoch_domain.waiting++;
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 void os_epoch_collect(void)
 {
     ASSERT(epoch_self.depth == 0);
-    pthread_mutex_lock(&domain.lock);
-    if (!domain.collecting) {
-        free_unreachable_locked();
+    pthread_mutex_lock(&epoch_domain.lock);
+    if (!epoch_domain.collecting) {
+        epoch_free_locked();
     }
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }
 
 void os_epoch_drain(void)
@@ -324,24 +327,25 @@ void os_epoch_drain(void)
     if (epoch_self.depth > 0 || epoch_self.freeing) {
         return; // would wait for itself
     }
-    pthread_mutex_lock(&domain.lock);
+    pthread_mutex_lock(&epoch_domain.lock);
     uint64_t target = atomic_load_explicit(&epoch_now, memory_order_relaxed);
     long pause_ns = 1000;
     for (;;) {
-        while (domain.collecting) {
-            pthread_cond_wait(&domain.pass_over, &domain.lock);
+        while (epoch_domain.collecting) {
+            pthread_cond_wait(&epoch_domain.pass_over, &epoch_domain.lock);
         }
-        if (domain.first == NULL || domain.first->epoch >= target) {
+        if (epoch_domain.first == NULL || epoch_domain.first->epoch >= target) {
             break;
         }
-        free_unreachable_locked();
-        if (domain.first != NULL && domain.first->epoch < target && !domain.collecting) {
+        epoch_free_locked();
+        if (epoch_domain.first != NULL && epoch_domain.first->epoch < target &&
+            !epoch_domain.collecting) {
             // A reader is in its way, which leaves soon and tells nobody.
-            pthread_mutex_unlock(&domain.lock);
+            pthread_mutex_unlock(&epoch_domain.lock);
             nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
             pause_ns = pause_ns < 1000000 ? 2 * pause_ns : pause_ns;
-            pthread_mutex_lock(&domain.lock);
+            pthread_mutex_lock(&epoch_domain.lock);
         }
     }
-    pthread_mutex_unlock(&domain.lock);
+    pthread_mutex_unlock(&epoch_domain.lock);
 }

@@ -50,7 +50,7 @@ static struct posix_executor *posix_executor_of(struct os_executor *e)
 
 // ---- queues
 
-static void append_locked(struct posix_executor *e, struct os_task *task)
+static void task_append_locked(struct posix_executor *e, struct os_task *task)
 {
     ASSERT(task->queued);
     struct task_queue *queue = &e->mu.queues[task->priority];
@@ -63,7 +63,7 @@ static void append_locked(struct posix_executor *e, struct os_task *task)
     queue->last = task;
 }
 
-static struct os_task *take_locked(struct posix_executor *e, const struct worker *w)
+static struct os_task *task_take_locked(struct posix_executor *e, const struct worker *w)
 {
     int priorities = w->flush_only ? OS_PRIORITY_FLUSH + 1 : OS_PRIORITIES;
     for (int i = 0; i < priorities; i++) {
@@ -83,7 +83,7 @@ static struct os_task *take_locked(struct posix_executor *e, const struct worker
     return NULL;
 }
 
-static bool running_locked(const struct posix_executor *e, const struct os_task *task)
+static bool task_running_locked(const struct posix_executor *e, const struct os_task *task)
 {
     for (uint32_t i = 0; i < e->worker_count; i++) {
         if (e->workers[i].running == task) {
@@ -93,7 +93,7 @@ static bool running_locked(const struct posix_executor *e, const struct os_task 
     return false;
 }
 
-static void wake_worker_locked(struct posix_executor *e, enum os_priority priority)
+static void worker_wake_locked(struct posix_executor *e, enum os_priority priority)
 {
     for (uint32_t i = 0; i < e->worker_count; i++) {
         struct worker *w = &e->workers[i];
@@ -107,7 +107,7 @@ static void wake_worker_locked(struct posix_executor *e, enum os_priority priori
 
 // ---- workers
 
-static void run_locked(struct posix_executor *e, struct worker *w, struct os_task *task)
+static void task_run_locked(struct posix_executor *e, struct worker *w, struct os_task *task)
 {
     w->running = task;
     os_mutex_unlock(&e->mu.lock);
@@ -116,27 +116,27 @@ static void run_locked(struct posix_executor *e, struct worker *w, struct os_tas
     w->running = NULL;
     if (more || task->queued) {
         task->queued = true;
-        append_locked(e, task);
+        task_append_locked(e, task);
         // This worker looks into the queues next, so nobody needs to be woken, but when it would
         // put this flush before a merge that waits, while a worker for flushes is idle.
         if (task->priority == OS_PRIORITY_FLUSH && !w->flush_only &&
             e->mu.queues[OS_PRIORITY_MERGE].first != NULL && e->workers[0].idle) {
-            wake_worker_locked(e, OS_PRIORITY_FLUSH);
+            worker_wake_locked(e, OS_PRIORITY_FLUSH);
         }
     } else if (e->mu.retiring > 0) {
         os_cond_wake_all(&e->mu.task_over);
     }
 }
 
-static void *work(void *ctx)
+static void *worker_main(void *ctx)
 {
     struct worker *w = ctx;
     struct posix_executor *e = w->executor;
     os_mutex_lock(&e->mu.lock);
     while (!e->mu.closing) {
-        struct os_task *task = take_locked(e, w);
+        struct os_task *task = task_take_locked(e, w);
         if (task != NULL) {
-            run_locked(e, w, task);
+            task_run_locked(e, w, task);
             continue;
         }
         w->idle = true;
@@ -157,9 +157,9 @@ static void posix_executor_submit(struct os_executor *executor, struct os_task *
     ASSERT(!e->mu.closing);
     if (!task->queued) {
         task->queued = true;
-        if (!running_locked(e, task)) {
-            append_locked(e, task);
-            wake_worker_locked(e, task->priority);
+        if (!task_running_locked(e, task)) {
+            task_append_locked(e, task);
+            worker_wake_locked(e, task->priority);
         }
     }
     os_mutex_unlock(&e->mu.lock);
@@ -176,7 +176,7 @@ static void posix_executor_retire(struct os_executor *executor, struct os_task *
     struct posix_executor *e = posix_executor_of(executor);
     os_mutex_lock(&e->mu.lock);
     e->mu.retiring++;
-    while (task->queued || running_locked(e, task)) {
+    while (task->queued || task_running_locked(e, task)) {
         os_cond_wait(&e->mu.task_over, &e->mu.lock);
     }
     e->mu.retiring--;
@@ -231,7 +231,7 @@ strata_rc os_executor_posix_new(uint32_t threads, struct os_executor **executor_
         os_cond_init(&w->wake);
         char name[32];
         snprintf(name, sizeof name, "strata-%u", i);
-        rc = os_thread_start(&w->thread, name, work, w);
+        rc = os_thread_start(&w->thread, name, worker_main, w);
         if (rc == STRATA_OK) {
             e->worker_count++;
         } else {

@@ -33,8 +33,8 @@ static strata_rc entry_failed(const struct os_dir *d, int error, const char *wha
 
 // ---- files
 
-static strata_rc open_file(struct os_dir *d, const char *name, unsigned flags, bool may_miss,
-                           struct os_file **file_out)
+static strata_rc file_open_with(struct os_dir *d, const char *name, unsigned flags, bool may_miss,
+                                struct os_file **file_out)
 {
     ASSERT((flags & OS_OPEN_WRITE) != 0 || flags == OS_OPEN_READ);
     ASSERT((flags & OS_OPEN_CREATE) != 0 || (flags & OS_OPEN_EXCLUSIVE) == 0);
@@ -57,13 +57,13 @@ static strata_rc open_file(struct os_dir *d, const char *name, unsigned flags, b
 strata_rc os_file_open(struct os_dir *d, const char *name, unsigned flags,
                        struct os_file **file_out)
 {
-    return open_file(d, name, flags, false, file_out);
+    return file_open_with(d, name, flags, false, file_out);
 }
 
 strata_rc os_file_open_if_there(struct os_dir *d, const char *name, unsigned flags,
                                 struct os_file **file_out)
 {
-    return open_file(d, name, flags, true, file_out);
+    return file_open_with(d, name, flags, true, file_out);
 }
 
 strata_rc os_file_read_some(struct os_file *f, uint64_t offset, void *to, size_t bytes,

@@ -89,7 +89,7 @@ static int safe_descriptor(int fd)
     return moved < 0 ? -error : moved;
 }
 
-static bool plain_name(const char *name)
+static bool posix_plain_name(const char *name)
 {
     return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
            strcmp(name, "..") != 0;
@@ -123,7 +123,7 @@ static int open_regular(int dir_fd, const char *name, int system_flags)
 // As above with os_open_flags. Creation is always exclusive, so that it is known who sets the mode.
 static int open_with_flags(int dir_fd, const char *name, unsigned flags)
 {
-    if (!plain_name(name)) {
+    if (!posix_plain_name(name)) {
         return -EINVAL;
     }
     int access = (flags & OS_OPEN_WRITE) != 0 ? O_RDWR : O_RDONLY;
@@ -269,7 +269,7 @@ static int posix_dir_open_file(struct os_dir *d, const char *name, unsigned flag
 
 static int posix_dir_rename(struct os_dir *d, const char *from, const char *to)
 {
-    if (!plain_name(from) || !plain_name(to)) {
+    if (!posix_plain_name(from) || !posix_plain_name(to)) {
         return -EINVAL;
     }
     int fd = posix_dir_of(d)->fd;
@@ -278,7 +278,7 @@ static int posix_dir_rename(struct os_dir *d, const char *from, const char *to)
 
 static int posix_dir_unlink(struct os_dir *d, const char *name)
 {
-    if (!plain_name(name)) {
+    if (!posix_plain_name(name)) {
         return -EINVAL;
     }
     return unlinkat(posix_dir_of(d)->fd, name, 0) == 0 ? 0 : -errno;

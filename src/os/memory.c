@@ -52,7 +52,7 @@ size_t os_memory_free_bytes(const struct os_memory *m)
 }
 
 // The number in a one-line file; UINT64_MAX for "max", anything else, and a file that is not there.
-static uint64_t read_limit(const char *path)
+static uint64_t cgroup_read_limit(const char *path)
 {
     FILE *file = fopen(path, "re");
     if (file == NULL) {
@@ -75,14 +75,14 @@ static uint64_t read_limit(const char *path)
 
 // The least of the limits of a group and of the groups around it. `group` begins with "/" and is
 // cut to nothing. A group that is not to be seen from here (a container) adds no limit.
-static uint64_t group_limit(const char *mount, char *group, const char *limit_file)
+static uint64_t cgroup_least_limit(const char *mount, char *group, const char *limit_file)
 {
     char path[CGROUP_PATH_BYTES + 512];
     uint64_t least = UINT64_MAX;
     for (;;) {
         int bytes = snprintf(path, sizeof path, "%s%s/%s", mount, group, limit_file);
         if (bytes > 0 && (size_t)bytes < sizeof path) {
-            uint64_t limit = read_limit(path);
+            uint64_t limit = cgroup_read_limit(path);
             least = limit < least ? limit : least;
         }
         char *slash = strrchr(group, '/');
@@ -112,11 +112,11 @@ uint64_t os_memory_cgroup_bytes(const char *groups_file, const char *mount)
         *group++ = '\0';
         uint64_t limit = UINT64_MAX;
         if (strcmp(line, "0:") == 0) {
-            limit = group_limit(mount, group, "memory.max");
+            limit = cgroup_least_limit(mount, group, "memory.max");
         } else if (strcmp(controllers, ":memory") == 0) {
             char version1[512];
             snprintf(version1, sizeof version1, "%s/memory", mount);
-            limit = group_limit(version1, group, "memory.limit_in_bytes");
+            limit = cgroup_least_limit(version1, group, "memory.limit_in_bytes");
         }
         least = limit < least ? limit : least;
     }

@@ -2,6 +2,7 @@
 #include "os/executor.h"
 
 #include "base/fail.h"
+#include "lib/alloc_fault.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -303,6 +304,17 @@ static void no_demand_is_lost_and_no_task_overlaps_itself(void **state)
     e->close(e);
 }
 
+static void executor_without_memory_is_an_error(void **state)
+{
+    (void)state;
+    struct os_executor *e = NULL;
+    alloc_fault_arm(0, 1);
+    strata_rc rc = os_executor_posix_new(2, &e);
+    assert_int_equal(alloc_fault_disarm(), 1);
+    assert_int_equal(rc, STRATA_NO_MEMORY);
+    assert_null(e);
+}
+
 static void retire_of_a_task_never_submitted_returns(void **state)
 {
     (void)state;
@@ -354,6 +366,7 @@ int main(void)
         cmocka_unit_test(submit_while_another_thread_runs_it_is_not_lost),
         cmocka_unit_test(merge_never_delays_a_flush),
         cmocka_unit_test(no_demand_is_lost_and_no_task_overlaps_itself),
+        cmocka_unit_test(executor_without_memory_is_an_error),
         cmocka_unit_test(retire_of_a_task_never_submitted_returns),
         cmocka_unit_test(threads_that_cannot_start_are_an_error),
     };

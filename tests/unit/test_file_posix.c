@@ -2,6 +2,7 @@
 #include "os/file_posix.h"
 
 #include "base/fail.h"
+#include "lib/alloc_fault.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -299,6 +300,45 @@ static void mapped_stores_are_in_the_file(void **state)
     assert_int_equal(os_file_close(f), STRATA_OK);
 }
 
+// ---- memory
+
+static strata_rc open_map_and_close(void)
+{
+    struct os_dir *d = NULL;
+    struct os_file *f = NULL;
+    struct os_map *map = NULL;
+    strata_rc rc = os_dir_open_posix(root, false, &d);
+    if (rc == STRATA_OK) {
+        rc = os_file_open(d, "a", OS_OPEN_WRITE, &f);
+    }
+    if (rc == STRATA_OK) {
+        rc = os_file_map(f, 5, &map);
+    }
+    if (map != NULL) {
+        map->close(map);
+    }
+    strata_rc closed = os_file_close(f);
+    os_dir_close(d);
+    return rc == STRATA_OK ? closed : rc;
+}
+
+static void no_memory_is_an_error_everywhere(void **state)
+{
+    (void)state;
+    make_file("a", "12345");
+    uint64_t good = 0;
+    for (;; good++) {
+        alloc_fault_arm(good, 1);
+        strata_rc rc = open_map_and_close();
+        if (alloc_fault_disarm() == 0) {
+            assert_int_equal(rc, STRATA_OK);
+            break;
+        }
+        assert_int_equal(rc, STRATA_NO_MEMORY);
+    }
+    assert_int_equal(good, 3); // a directory, a file and a map
+}
+
 // ---- directories
 
 struct listing {
@@ -571,6 +611,7 @@ int main(int count, char **arguments)
         CASE(write_that_is_cut_short_is_an_error),
         CASE(device_in_place_of_a_file_is_refused),
         CASE(mapped_stores_are_in_the_file),
+        CASE(no_memory_is_an_error_everywhere),
         CASE(list_tells_files_from_the_rest),
         CASE(rename_replaces_and_unlink_removes),
         CASE(directory_is_made_only_when_asked),
