@@ -21,6 +21,7 @@ static strata_rc machine_posix_new_executor(struct os_machine *m, uint32_t threa
 static struct os_machine machine_posix = {
     .open_dir = machine_posix_open_dir,
     .new_executor = machine_posix_new_executor,
+    .has_threads = true,
 };
 
 static void machine_posix_set_clock(void)

@@ -18,6 +18,7 @@ static void real_machine_has_everything(void **state)
     struct os_machine *m = os_machine_posix();
     assert_ptr_equal(m, os_machine_posix());
     assert_true(m->clock->wall_us(m->clock) > 0);
+    assert_true(m->has_threads);
 
     struct os_executor *e = NULL;
     struct os_task task = {.step = run_once};
