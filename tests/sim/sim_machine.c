@@ -349,7 +349,8 @@ void sim_machine_init(struct sim_machine *m, struct sim_disk *disk, uint64_t see
     m->wall_us = (int64_t)1700000000 * 1000000;
     m->monotonic_ns = 1000000000;
     m->clock = (struct os_clock){clock_wall_us, clock_monotonic_ns};
-    m->base = (struct os_machine){machine_open_dir, &m->clock, sim_executor_new};
+    m->base = (struct os_machine){
+        .open_dir = machine_open_dir, .clock = &m->clock, .new_executor = sim_executor_new};
     snprintf(m->label, sizeof m->label, "machine seed %llu", (unsigned long long)seed);
 }
 

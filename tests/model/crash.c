@@ -1,0 +1,512 @@
+#include "model/crash.h"
+
+#include "base/fail.h"
+#include "lib/test_lib.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NESTED_ONE_IN 8
+
+// What recovery made of a disk, by its hash: equal disks are opened once.
+struct known {
+    uint64_t hash; // 0: free
+    uint64_t newest;
+};
+
+struct run {
+    const struct crash_config *config;
+    struct crash_result *result;
+    struct sim_disk *disk;
+    struct sim_machine machine;
+    struct store *store;
+    struct model *model;
+    struct scenario scenario;
+    struct step step;
+    uint64_t synced; // the last commit that must survive
+    bool created;    // the first open returned
+    const char *step_name;
+    uint64_t recovery_boundaries; // of the latest recovery
+    struct known *known;
+    size_t known_count, known_capacity;
+};
+
+// A crash state while it is looked at.
+struct state {
+    struct run *run;
+    uint64_t boundary;
+    enum sim_op op;
+    enum sim_survive policy;
+    struct prng random;
+    struct sim_disk *disk;
+    uint64_t nested_at; // boundary of the recovery; 0: none
+    struct sim_disk *nested;
+};
+
+// ---- known disks
+
+static struct known *known_slot(struct run *r, uint64_t hash)
+{
+    size_t at = (size_t)hash & (r->known_capacity - 1);
+    while (r->known[at].hash != 0 && r->known[at].hash != hash) {
+        at = (at + 1) & (r->known_capacity - 1);
+    }
+    return &r->known[at];
+}
+
+static void known_add(struct run *r, uint64_t hash, uint64_t newest)
+{
+    if (r->known_count * 2 >= r->known_capacity) {
+        struct known *old = r->known;
+        size_t count = r->known_capacity;
+        r->known_capacity = count == 0 ? 1024 : count * 2;
+        r->known = test_alloc(r->known_capacity, sizeof(struct known));
+        for (size_t i = 0; i < count; i++) {
+            if (old[i].hash != 0) {
+                *known_slot(r, old[i].hash) = old[i];
+            }
+        }
+        free(old);
+    }
+    *known_slot(r, hash) = (struct known){hash, newest};
+    r->known_count++;
+}
+
+static const struct known *known_find(struct run *r, uint64_t hash)
+{
+    if (r->known_capacity == 0) {
+        return NULL;
+    }
+    const struct known *k = known_slot(r, hash);
+    return k->hash == hash ? k : NULL;
+}
+
+// ---- faults
+
+static void run_failed(struct run *r, const char *what)
+{
+    if (r->result->fault[0] == '\0') {
+        snprintf(r->result->fault, sizeof r->result->fault, "--seed %llu: step %s: %.700s",
+                 (unsigned long long)r->config->seed, r->step_name, what);
+    }
+}
+
+static void state_failed(const struct state *s, const char *what)
+{
+    struct run *r = s->run;
+    if (r->result->fault[0] == '\0') {
+        snprintf(
+            r->result->fault, sizeof r->result->fault,
+            "--seed %llu --boundary %llu --policy %d (%s; before a %s in step %s; synced %llu, "
+            "under way %llu): %.600s",
+            (unsigned long long)r->config->seed, (unsigned long long)s->boundary, (int)s->policy,
+            sim_survive_name(s->policy), sim_op_name(s->op), r->step_name,
+            (unsigned long long)r->synced, (unsigned long long)r->model->newest, what);
+    }
+}
+
+static void state_failed_rc(const struct state *s, const char *what, strata_rc rc)
+{
+    char text[700];
+    snprintf(text, sizeof text, "%s: %d, %s", what, (int)rc, fail_text());
+    state_failed(s, text);
+}
+
+// ---- looking at a crash state
+
+static strata_rc open_on(const struct run *r, struct sim_machine *m, struct sim_disk *disk,
+                         uint64_t seed, struct store **store_out)
+{
+    sim_machine_init(m, disk, seed);
+    m->map_is_bad = r->config->map_is_bad;
+    snprintf(m->label, sizeof m->label, "%.200s", r->machine.label);
+    return r->config->ops->open(&m->base, &r->config->store, store_out);
+}
+
+static bool newest_is_legal(const struct state *s, uint64_t newest)
+{
+    const struct run *r = s->run;
+    char text[120];
+    if (!r->created ? newest <= 2 : newest >= r->synced && newest <= r->model->newest) {
+        return true;
+    }
+    snprintf(text, sizeof text, "recovered to commit %llu", (unsigned long long)newest);
+    state_failed(s, text);
+    return false;
+}
+
+static bool state_agrees(struct state *s, struct store *store, uint64_t newest)
+{
+    struct run *r = s->run;
+    char text[STORE_FAULT_BYTES] = {0};
+    uint64_t at = r->created ? newest : 0;
+    bool deep = prng_one_in(&s->random, 8) != 0;
+    bool agrees = r->config->ops->agrees(store, r->model, at, deep, text);
+    if (agrees && r->created && prng_one_in(&s->random, 4)) {
+        agrees = r->config->ops->agrees(store, r->model, prng_below(&s->random, newest + 1), false,
+                                        text);
+    }
+    if (!agrees) {
+        char all[STORE_FAULT_BYTES + 80];
+        snprintf(all, sizeof all, "recovered to commit %llu, but %s", (unsigned long long)newest,
+                 text);
+        state_failed(s, all);
+        return false;
+    }
+    if (prng_one_in(&s->random, 16)) {
+        strata_rc rc = r->config->ops->check(store);
+        if (rc != STRATA_OK) {
+            state_failed_rc(s, "the check after recovery", rc);
+            return false;
+        }
+    }
+    return true;
+}
+
+// Opens what is left of a recovery; it must come to the same commit.
+static void look_at_second(struct state *s, struct sim_disk *disk, uint64_t newest,
+                           const char *when)
+{
+    struct run *r = s->run;
+    struct sim_machine m;
+    struct store *store = NULL;
+    char text[700];
+    strata_rc rc = open_on(r, &m, disk, prng_next(&s->random), &store);
+    if (rc != STRATA_OK) {
+        snprintf(text, sizeof text, "crashed again %s, then not opened: %d, %.500s", when, (int)rc,
+                 fail_text());
+        state_failed(s, text);
+        sim_machine_release(&m);
+        return;
+    }
+    uint64_t second = r->config->ops->newest(store);
+    if (second != newest && r->created) {
+        snprintf(text, sizeof text, "recovered to commit %llu; crashed again %s: to %llu",
+                 (unsigned long long)newest, when, (unsigned long long)second);
+        state_failed(s, text);
+    } else {
+        state_agrees(s, store, second);
+    }
+    r->config->ops->close(store);
+    sim_machine_release(&m);
+}
+
+static void nested_boundary(void *ctx, struct sim_machine *m, const struct sim_event *e)
+{
+    struct state *s = ctx;
+    (void)e;
+    if (m->boundaries == s->nested_at && s->nested == NULL) {
+        enum sim_survive policy = (enum sim_survive)prng_below(&s->random, SIM_SURVIVE_POLICIES);
+        s->nested = sim_disk_survive(s->disk, policy, prng_next(&s->random));
+    }
+}
+
+// A commit after recovery must be taken and survive.
+static void write_after_recovery(struct state *s, struct store *store, uint64_t newest)
+{
+    struct run *r = s->run;
+    uint64_t commit = 0;
+    struct model_op op = {MODEL_PUT, 0, slice_of("after", 5), slice_of("crash", 5)};
+    strata_rc rc = r->config->ops->commit(store, r->model, &op, 1, STRATA_SYNC, &commit);
+    if (rc != STRATA_OK) {
+        state_failed_rc(s, "a commit after recovery", rc);
+    } else if (commit != newest + 1) {
+        state_failed(s, "the commit after recovery has another number than the next");
+    }
+}
+
+static void look_at_opened(struct state *s, struct sim_machine *m, struct store *store,
+                           uint64_t *newest_out)
+{
+    struct run *r = s->run;
+    uint64_t newest = r->config->ops->newest(store);
+    *newest_out = newest;
+    r->recovery_boundaries = m->boundaries;
+    if (!newest_is_legal(s, newest) || !state_agrees(s, store, newest)) {
+        return;
+    }
+    m->boundary = NULL;
+    if (prng_one_in(&s->random, NESTED_ONE_IN)) {
+        // What recovery has shown to readers must not be lost by the next crash.
+        struct sim_disk *after = sim_disk_survive(s->disk, SIM_SURVIVE_NOTHING, 0);
+        look_at_second(s, after, newest, "just after recovery");
+        sim_disk_free(after);
+        r->result->nested++;
+    } else if (prng_one_in(&s->random, NESTED_ONE_IN)) {
+        write_after_recovery(s, store, newest);
+    }
+}
+
+static void look_at_state(struct state *s, uint64_t *newest_out)
+{
+    struct run *r = s->run;
+    struct sim_machine m;
+    struct store *store = NULL;
+    uint64_t seed = prng_next(&s->random);
+    if (prng_one_in(&s->random, NESTED_ONE_IN) && r->recovery_boundaries > 0) {
+        s->nested_at = 1 + prng_below(&s->random, r->recovery_boundaries);
+    }
+    sim_machine_init(&m, s->disk, seed);
+    m.map_is_bad = r->config->map_is_bad;
+    snprintf(m.label, sizeof m.label, "%.200s, boundary %llu, policy %d", r->machine.label,
+             (unsigned long long)s->boundary, (int)s->policy);
+    m.boundary = s->nested_at > 0 ? nested_boundary : NULL;
+    m.boundary_ctx = s;
+    strata_rc rc = r->config->ops->open(&m.base, &r->config->store, &store);
+    if (rc != STRATA_OK) {
+        state_failed_rc(s, "not opened", rc);
+        sim_machine_release(&m);
+        return;
+    }
+    look_at_opened(s, &m, store, newest_out);
+    m.boundary = NULL;
+    rc = r->config->ops->close(store);
+    if (rc != STRATA_OK) {
+        state_failed_rc(s, "closing after recovery", rc);
+    }
+    sim_machine_release(&m);
+    if (s->nested != NULL && r->result->fault[0] == '\0') {
+        look_at_second(s, s->nested, *newest_out, "in recovery");
+        r->result->nested++;
+    }
+}
+
+static void crash_now(struct run *r, uint64_t boundary, enum sim_op op, enum sim_survive policy)
+{
+    struct state s = {.run = r, .boundary = boundary, .op = op, .policy = policy};
+    s.random.state = prng_mix(r->config->seed + 1000003 * boundary + (uint64_t)policy);
+    s.disk = sim_disk_survive(r->disk, policy, prng_next(&s.random));
+    uint64_t hash = sim_disk_hash(s.disk) | 1;
+    const struct known *known = known_find(r, hash);
+    uint64_t newest = 0;
+    r->result->states++;
+    if (known != NULL) {
+        newest_is_legal(&s, known->newest);
+    } else {
+        look_at_state(&s, &newest);
+        known_add(r, hash, newest);
+        r->result->distinct++;
+    }
+    sim_disk_free(s.nested);
+    sim_disk_free(s.disk);
+}
+
+static void at_boundary(void *ctx, struct sim_machine *m, const struct sim_event *e)
+{
+    struct run *r = ctx;
+    const struct crash_config *c = r->config;
+    if (c->only_boundary != UINT64_MAX && c->only_boundary != m->boundaries) {
+        return;
+    }
+    char said[STORE_FAULT_BYTES];
+    snprintf(said, sizeof said, "%s", fail_text());
+    for (int p = 0; p < SIM_SURVIVE_POLICIES && r->result->fault[0] == '\0'; p++) {
+        if (c->only_policy < 0 || c->only_policy == p) {
+            crash_now(r, m->boundaries, e->op, (enum sim_survive)p);
+        }
+    }
+    fail_restore(said);
+}
+
+// ---- the work
+
+static void run_failed_rc(struct run *r, const char *what, strata_rc rc)
+{
+    char text[700];
+    snprintf(text, sizeof text, "%s: %d, %s", what, (int)rc, fail_text());
+    run_failed(r, text);
+}
+
+static void open_store(struct run *r)
+{
+    strata_rc rc = r->config->ops->open(&r->machine.base, &r->config->store, &r->store);
+    if (rc != STRATA_OK) {
+        r->store = NULL;
+        run_failed_rc(r, "open", rc);
+    }
+}
+
+static void commit_step(struct run *r)
+{
+    const struct store_ops *ops = r->config->ops;
+    const char *name = r->step.name;
+    char dropped[MODEL_NAME_BYTES];
+    if (r->step.kind == STEP_SPACE_DROP) {
+        snprintf(dropped, sizeof dropped, "%s", r->model->spaces[r->step.space].name);
+        name = dropped;
+    }
+    uint64_t expected = step_apply(&r->step, r->model);
+    uint64_t commit = 0;
+    strata_rc rc;
+    if (r->step.kind == STEP_COMMIT) {
+        rc = ops->commit(r->store, r->model, r->step.ops, r->step.op_count, r->step.durability,
+                         &commit);
+    } else {
+        rc = r->step.kind == STEP_SPACE_CREATE ? ops->space_create(r->store, name)
+                                               : ops->space_drop(r->store, name);
+        commit = ops->newest(r->store);
+    }
+    if (rc != STRATA_OK) {
+        run_failed_rc(r, "a commit", rc);
+    } else if (commit != expected) {
+        char text[120];
+        snprintf(text, sizeof text, "commit %llu was expected to be %llu",
+                 (unsigned long long)commit, (unsigned long long)expected);
+        run_failed(r, text);
+    }
+    if (r->step.kind != STEP_COMMIT || r->step.durability == STRATA_SYNC) {
+        r->synced = expected;
+    }
+}
+
+static void start_machine(struct run *r)
+{
+    sim_machine_init(&r->machine, r->disk, prng_mix(r->config->seed ^ 0xC4A5));
+    snprintf(r->machine.label, sizeof r->machine.label, "--seed %llu",
+             (unsigned long long)r->config->seed);
+    r->machine.map_is_bad = r->config->map_is_bad;
+    r->machine.boundary = at_boundary;
+    r->machine.boundary_ctx = r;
+}
+
+// The machine dies between two calls; work goes on with what is left.
+static void crash_step(struct run *r)
+{
+    uint64_t boundaries = r->machine.boundaries;
+    uint64_t trace = r->machine.trace;
+    r->machine.dead = true;
+    (void)r->config->ops->close(r->store);
+    r->store = NULL;
+    sim_machine_release(&r->machine);
+    enum sim_survive policy =
+        (enum sim_survive)prng_below(&r->scenario.random, SIM_SURVIVE_POLICIES);
+    struct sim_disk *left = sim_disk_survive(r->disk, policy, prng_next(&r->scenario.random));
+    sim_disk_free(r->disk);
+    r->disk = left;
+    start_machine(r);
+    r->machine.boundaries = boundaries;
+    r->machine.trace = trace;
+    open_store(r);
+    if (r->store == NULL) {
+        return;
+    }
+    uint64_t newest = r->config->ops->newest(r->store);
+    if (newest < r->synced || newest > r->model->newest) {
+        char text[160];
+        snprintf(text, sizeof text, "policy %d: recovered to commit %llu, synced %llu", (int)policy,
+                 (unsigned long long)newest, (unsigned long long)r->synced);
+        run_failed(r, text);
+        return;
+    }
+    model_cut(r->model, newest);
+    r->synced = newest;
+    r->known_count = 0; // equal disks may now stand for other commits
+    if (r->known != NULL) {
+        memset(r->known, 0, r->known_capacity * sizeof(struct known));
+    }
+}
+
+static void do_step(struct run *r)
+{
+    const struct store_ops *ops = r->config->ops;
+    strata_rc rc = STRATA_OK;
+    r->step_name = step_kind_name(r->step.kind);
+    switch (r->step.kind) {
+    case STEP_SYNC:
+        rc = ops->sync(r->store);
+        r->synced = r->model->newest;
+        break;
+    case STEP_FLUSH:
+        rc = ops->flush(r->store);
+        break;
+    case STEP_COMPACT:
+        rc = ops->compact(r->store);
+        break;
+    case STEP_CRASH:
+        crash_step(r);
+        break;
+    case STEP_CRANK:
+        sim_machine_crank(&r->machine, prng_below(&r->scenario.random, 40));
+        break;
+    case STEP_REOPEN:
+        rc = ops->close(r->store);
+        r->store = NULL;
+        r->synced = r->model->newest;
+        if (rc == STRATA_OK && r->result->fault[0] == '\0') {
+            open_store(r);
+        }
+        break;
+    default:
+        commit_step(r);
+        break;
+    }
+    if (rc != STRATA_OK) {
+        run_failed_rc(r, "the step", rc);
+    }
+}
+
+static void begin(struct run *r, const struct crash_config *config, struct crash_result *result)
+{
+    *result = (struct crash_result){.states = 0};
+    *r = (struct run){.config = config, .result = result, .step_name = "open"};
+    r->disk = sim_disk_new();
+    r->model = model_new();
+    start_machine(r);
+    scenario_init(&r->scenario, config->seed);
+}
+
+void crash_run(const struct crash_config *config, struct crash_result *result_out)
+{
+    struct run r;
+    begin(&r, config, result_out);
+    open_store(&r);
+    if (r.store != NULL) {
+        while (r.model->newest < config->ops->newest(r.store)) {
+            model_commit_nothing(r.model);
+        }
+        r.synced = r.model->newest;
+        r.created = true;
+        r.known_count = 0;
+        if (r.known != NULL) {
+            memset(r.known, 0, r.known_capacity * sizeof(struct known));
+        }
+    }
+    for (uint64_t i = 0; i < config->steps && r.store != NULL && result_out->fault[0] == '\0';
+         i++) {
+        if (config->stop != NULL && config->stop(config->stop_ctx)) {
+            break;
+        }
+        scenario_next(&r.scenario, r.model, &r.step);
+        if (config->verbose) {
+            printf("step %llu %s, boundary %llu, newest %llu\n", (unsigned long long)i,
+                   step_kind_name(r.step.kind), (unsigned long long)r.machine.boundaries,
+                   (unsigned long long)r.model->newest);
+        }
+        do_step(&r);
+    }
+    char text[STORE_FAULT_BYTES] = {0};
+    if (r.store != NULL && result_out->fault[0] == '\0' &&
+        !config->ops->agrees(r.store, r.model, r.model->newest, true, text)) {
+        run_failed(&r, text);
+    }
+    if (r.store != NULL) {
+        config->ops->close(r.store);
+    }
+    const char *broken = sim_disk_check(r.disk);
+    if (broken != NULL) {
+        run_failed(&r, broken);
+    }
+    result_out->boundaries = r.machine.boundaries;
+    result_out->trace = r.machine.trace;
+    sim_machine_release(&r.machine);
+    step_release(&r.step);
+    model_free(r.model);
+    sim_disk_free(r.disk);
+    free(r.known);
+}
+
+bool crash_rc_is_typed(strata_rc rc)
+{
+    return rc == STRATA_IO || rc == STRATA_NO_SPACE || rc == STRATA_READ_ONLY ||
+           rc == STRATA_UNKNOWN_OUTCOME || rc == STRATA_NO_MEMORY || rc == STRATA_BUSY;
+}
