@@ -28,6 +28,7 @@ struct memtable_cursor {
     struct memtable *memtable;
     uint64_t at;
     bool backward;
+    bool refilled; // since the last seek
     size_t window; // entries that the next fill makes at most
     // The key whose versions are being handed out, when `left` > 0.
     const struct memtable_key *key;
@@ -58,14 +59,17 @@ static void memtable_source_load(struct memtable_source *s, size_t skip, bool ba
     s->order = backward ? ~head : head;
 }
 
-static void memtable_key_prefetch(const struct memtable_key *key)
+// Forced inline: gcc 12 takes a function that only prefetches for one without effects and drops its
+// calls. The second line is that of the first version, for keys of usual length.
+static inline __attribute__((always_inline)) void memtable_key_prefetch(
+    const struct memtable_key *key)
 {
     __builtin_prefetch(key);
-    __builtin_prefetch((const uint8_t *)key + 64);
+    __builtin_prefetch((const uint8_t *)key + 56);
 }
 
-static void memtable_source_prefetch(const struct memtable_source *s, size_t distance,
-                                     bool backward)
+static inline __attribute__((always_inline)) void memtable_source_prefetch(
+    const struct memtable_source *s, size_t distance, bool backward)
 {
     if (backward) {
         if (s->next > distance) {
@@ -118,7 +122,9 @@ static const struct memtable_key *memtable_cursor_pop(struct memtable_cursor *c)
         memtable_cursor_rank(c);
         return key;
     }
-    memtable_source_prefetch(s, CURSOR_PREFETCH, c->backward);
+    if (c->window > CURSOR_WINDOW_FIRST) {
+        memtable_source_prefetch(s, CURSOR_PREFETCH, c->backward);
+    }
     memtable_source_load(s, c->view.skip, c->backward);
     if (c->source_count > 1 && s->order >= c->rival) {
         memtable_cursor_rank(c);
@@ -169,6 +175,11 @@ static void memtable_cursor_emit(struct memtable_cursor *c, struct kv_entry *to,
 static strata_rc memtable_cursor_fill(struct memtable_cursor *c)
 {
     size_t count = 0;
+    if (c->source_count > 0 && c->window == CURSOR_WINDOW_FIRST) {
+        for (size_t i = 0; i < CURSOR_WINDOW_FIRST; i++) {
+            memtable_source_prefetch(&c->sources[0], i, c->backward);
+        }
+    }
     while (count < c->window && (c->left > 0 || memtable_cursor_next_key(c))) {
         size_t part = c->window - count;
         if (c->left < part) {
@@ -187,6 +198,7 @@ static strata_rc memtable_cursor_seek(struct kv_cursor *base, struct slice key, 
     struct memtable_cursor *c = (struct memtable_cursor *)base;
     c->backward = backward;
     c->window = CURSOR_WINDOW_FIRST;
+    c->refilled = false;
     c->left = 0;
     c->source_count = 0;
     for (size_t i = 0; i < c->view.count; i++) {
@@ -198,9 +210,7 @@ static strata_rc memtable_cursor_seek(struct kv_cursor *base, struct slice key, 
         if (memtable_source_ended(&s, backward)) {
             continue;
         }
-        for (size_t ahead = 0; ahead < CURSOR_PREFETCH && ahead < CURSOR_WINDOW_FIRST; ahead++) {
-            memtable_source_prefetch(&s, ahead, backward);
-        }
+        memtable_source_prefetch(&s, 0, backward);
         memtable_source_load(&s, c->view.skip, backward);
         c->sources[c->source_count++] = s;
     }
@@ -213,9 +223,11 @@ static strata_rc memtable_cursor_seek(struct kv_cursor *base, struct slice key, 
 static strata_rc memtable_cursor_refill(struct kv_cursor *base)
 {
     struct memtable_cursor *c = (struct memtable_cursor *)base;
-    if (c->window < CURSOR_WINDOW_MOST) {
+    // Two small windows, then larger ones: most scans are short.
+    if (c->refilled && c->window < CURSOR_WINDOW_MOST) {
         c->window *= 2;
     }
+    c->refilled = true;
     return memtable_cursor_fill(c);
 }
 

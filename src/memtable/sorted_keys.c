@@ -17,12 +17,27 @@ void sorted_keys_init(struct sorted_keys *s)
 
 static size_t sorted_run_bytes(size_t count)
 {
-    return sizeof(struct sorted_run) + count * sizeof(struct sorted_entry);
+    return sizeof(struct sorted_run) + count * sizeof(struct sorted_entry) +
+           count / SORTED_FENCE * sizeof(uint64_t);
+}
+
+// Fence i is the head of the last entry of the i-th full group.
+static uint64_t *sorted_run_fences(struct sorted_run *run)
+{
+    return (uint64_t *)(void *)(run->entries + run->count);
+}
+
+static void sorted_run_fence(struct sorted_run *run)
+{
+    uint64_t *fences = sorted_run_fences(run);
+    for (size_t i = 0; i < run->count / SORTED_FENCE; i++) {
+        fences[i] = run->entries[i * SORTED_FENCE + SORTED_FENCE - 1].head;
+    }
 }
 
 static struct sorted_run *sorted_run_new(struct sorted_keys *s, size_t count)
 {
-    if (count > (SIZE_MAX - sizeof(struct sorted_run)) / sizeof(struct sorted_entry)) {
+    if (count > SIZE_MAX / 2 / sizeof(struct sorted_entry)) {
         return NULL;
     }
     struct sorted_run *run = alloc_array(1, sorted_run_bytes(count));
@@ -114,10 +129,11 @@ static strata_rc sorted_collect_locked(struct sorted_keys *s, const struct memta
     }
     sorted_entries_sort(run->entries, scratch, count);
     free(scratch);
-    atomic_fetch_sub_explicit(&s->bytes, (room - count) * sizeof(struct sorted_entry),
+    atomic_fetch_sub_explicit(&s->bytes, sorted_run_bytes(room) - sorted_run_bytes(count),
                               memory_order_relaxed);
     run->count = count;
     run->skip = skip;
+    sorted_run_fence(run);
     *run_out = run;
     return STRATA_OK;
 }
@@ -166,6 +182,7 @@ static void sorted_merge_into(struct sorted_run *to, const struct sorted_run *a,
         *out++ = (struct sorted_entry){sorted_head_after(b, j, skip), b->entries[j].key};
     }
     ASSERT(out == to->entries + to->count);
+    sorted_run_fence(to);
 }
 
 // Takes what was added since the last time into the runs. Changes nothing when it fails.
@@ -232,19 +249,33 @@ void sorted_keys_close(struct sorted_keys *s, struct sorted_view *view)
     view->count = 0;
 }
 
-// How many of the heads in [0, count) are less than `head`.
-static size_t sorted_heads_below(const struct sorted_entry *entries, size_t count, uint64_t head)
+// How many of the fences are less than `head`.
+static size_t sorted_fences_below(const uint64_t *fences, size_t count, uint64_t head)
 {
-    const struct sorted_entry *base = entries;
+    const uint64_t *base = fences;
     while (count > 1) {
         size_t half = count / 2;
-        // Both possible next probes, so that they arrive while this one is compared.
-        __builtin_prefetch(&base[half / 2]);
-        __builtin_prefetch(&base[half + half / 2]);
-        base = base[half - 1].head < head ? base + half : base;
+        base = base[half - 1] < head ? base + half : base;
         count -= half;
     }
-    return (size_t)(base - entries) + (count == 1 && base->head < head ? 1 : 0);
+    return (size_t)(base - fences) + (count == 1 && *base < head ? 1 : 0);
+}
+
+// Index of the first entry with a head >= `head`.
+static size_t sorted_heads_below(const struct sorted_run *run, uint64_t head)
+{
+    const uint64_t *fences = (const uint64_t *)(const void *)(run->entries + run->count);
+    size_t fence = sorted_fences_below(fences, run->count / SORTED_FENCE, head);
+    size_t low = fence * SORTED_FENCE;
+    size_t end = run->count - low < SORTED_FENCE ? run->count : low + SORTED_FENCE;
+    for (size_t i = low; i < end; i += 4) {
+        __builtin_prefetch(&run->entries[i]);
+    }
+    size_t below = low;
+    for (size_t i = low; i < end; i++) {
+        below += run->entries[i].head < head ? 1 : 0;
+    }
+    return below;
 }
 
 size_t sorted_run_find(const struct sorted_run *run, const struct memtable_key *any,
@@ -256,7 +287,7 @@ size_t sorted_run_find(const struct sorted_run *run, const struct memtable_key *
         return order > 0 ? run->count : 0;
     }
     uint64_t head = slice_head(key, run->skip);
-    size_t low = sorted_heads_below(run->entries, run->count, head);
+    size_t low = sorted_heads_below(run, head);
     // Among equal heads the whole keys decide.
     size_t high = low;
     size_t step = 1;
