@@ -1,0 +1,47 @@
+// The end of a table file, and its properties. The layouts are at the head of footer.c.
+//
+// Thread rule: pure functions.
+#ifndef TABLE_FOOTER_H
+#define TABLE_FOOTER_H
+
+#include "base/buffer.h"
+#include "strata.h"
+#include "table/section.h"
+
+#define TABLE_FORMAT_VERSION 0
+#define FOOTER_BYTES 128
+
+// A section's image; bytes 0: there is none.
+struct section_handle {
+    uint64_t offset;
+    uint64_t bytes;
+};
+
+struct footer {
+    struct section_handle index, filter, ranges, properties;
+};
+
+void footer_encode(uint8_t to[FOOTER_BYTES], const struct footer *f, uint64_t file,
+                   uint64_t offset);
+// `place`: where the footer is. STRATA_CORRUPT; STRATA_VERSION for another format.
+strata_rc footer_decode(const uint8_t from[FOOTER_BYTES], const struct section_place *place,
+                        struct footer *f) STRATA_MUST_CHECK;
+
+struct table_properties {
+    uint64_t keyspace;
+    struct slice keyspace_name;
+    bool history;
+    uint32_t level;
+    uint64_t incarnation;
+    struct slice lower, upper; // of everything in the file
+    uint64_t entries, deletes, keys;
+    uint64_t range_fragments;
+    uint64_t commit_least, commit_greatest, end_greatest;
+    uint64_t raw_bytes;
+};
+
+strata_rc properties_encode(struct buffer *out, const struct table_properties *p) STRATA_MUST_CHECK;
+// Slices point into `payload`.
+strata_rc properties_decode(struct slice payload, struct table_properties *p) STRATA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,338 @@
+// A cursor over a run: tables in key order whose bounds do not overlap.
+//
+// A window never leaves a block. The block is pinned until the window has moved on, so that values
+// are handed out where they lie; keys are rebuilt into memory of the cursor. The first windows
+// after a seek are small: most seeks are followed by few steps.
+//
+// State between calls: `table`, `block` and [low, high), the entries of the block that are inside
+// of the table's bounds and not handed out yet; forward goes on from low, backward from high.
+//
+// Readahead: when a block must be read, those behind it in the direction of movement are read with
+// it, up to readahead_bytes, into a buffer of the cursor; they are checked and decoded as they come
+// up.
+//
+// Thread rule: one thread at a time.
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/fail.h"
+#include "table/table_file.h"
+
+#define WINDOW_ENTRIES 64
+#define WINDOW_FIRST 8
+
+struct run_cursor {
+    struct kv_cursor base;
+    struct cache *cache;
+    struct table *const *tables;
+    size_t count;
+    bool keep;
+    bool backward;
+    uint32_t window; // entries of the next one
+
+    size_t table;
+    uint32_t block;
+    uint32_t low, high;
+    struct cache_block *pinned; // NULL: at the end
+    struct block view;
+
+    struct {
+        uint8_t *bytes;
+        uint32_t capacity;             // readahead_bytes
+        const struct table_file *file; // NULL: empty
+        uint64_t offset, length;
+    } ahead;
+    size_t keys_capacity;
+    uint8_t *keys;
+    struct kv_entry entries[WINDOW_ENTRIES];
+};
+
+static void unpin(struct run_cursor *c)
+{
+    if (c->pinned != NULL) {
+        cache_unpin(c->cache, c->pinned);
+        c->pinned = NULL;
+    }
+}
+
+// At the end: nothing is handed out until the next seek.
+static strata_rc finish(struct run_cursor *c, strata_rc rc)
+{
+    unpin(c);
+    c->base.at = c->entries;
+    c->base.end = c->entries;
+    c->low = 0;
+    c->high = 0;
+    return rc;
+}
+
+// ---- blocks
+
+// Fills the buffer with blocks from `block` on, in the direction of movement.
+static strata_rc read_ahead(struct run_cursor *c, struct table_file *tf, uint32_t block)
+{
+    const uint64_t *offsets = tf->index.offsets;
+    uint32_t first = block;
+    uint32_t last = block;
+    while (!c->backward && last + 1 < tf->index.count &&
+           offsets[last + 2] - offsets[first] <= c->ahead.capacity) {
+        last++;
+    }
+    while (c->backward && first > 0 &&
+           offsets[last + 1] - offsets[first - 1] <= c->ahead.capacity) {
+        first--;
+    }
+    if (c->ahead.bytes == NULL) {
+        c->ahead.bytes = alloc_array(c->ahead.capacity, 1);
+        if (c->ahead.bytes == NULL) {
+            return alloc_failed("readahead", c->ahead.capacity);
+        }
+        os_memory_charge(tf->env.memory, OS_MEMORY_READERS, c->ahead.capacity);
+    }
+    c->ahead.file = NULL;
+    uint64_t length = offsets[last + 1] - offsets[first];
+    strata_rc rc = os_file_read(tf->file, offsets[first], c->ahead.bytes, (size_t)length);
+    if (rc == STRATA_OK) {
+        c->ahead.file = tf;
+        c->ahead.offset = offsets[first];
+        c->ahead.length = length;
+    }
+    return rc;
+}
+
+static strata_rc load_block(struct run_cursor *c, struct table_file *tf, uint32_t block)
+{
+    struct section_place place = table_block_place(tf, block);
+    if (place.bytes > c->ahead.capacity) {
+        return table_file_load(tf, block, c->keep, &c->pinned);
+    }
+    c->pinned = table_pin(tf, block);
+    if (c->pinned != NULL) {
+        return STRATA_OK;
+    }
+    bool there = c->ahead.file == tf && place.offset >= c->ahead.offset &&
+                 place.offset + place.bytes <= c->ahead.offset + c->ahead.length;
+    if (!there) {
+        strata_rc rc = read_ahead(c, tf, block);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    return table_decode(tf, block, c->ahead.bytes + (place.offset - c->ahead.offset), c->keep,
+                        &c->pinned);
+}
+
+// Enters a block: all of its entries inside of the table's bounds are to come.
+static strata_rc enter_block(struct run_cursor *c, uint32_t block)
+{
+    const struct table *t = c->tables[c->table];
+    unpin(c);
+    c->block = block;
+    strata_rc rc = load_block(c, t->file, block);
+    if (rc != STRATA_OK) {
+        c->pinned = NULL;
+        return rc;
+    }
+    block_view(&c->view, c->pinned->data, c->pinned->bytes);
+    c->low = t->narrow_lower ? block_seek(&c->view, t->meta.lower, UINT64_MAX) : 0;
+    c->high = t->narrow_upper ? block_seek(&c->view, t->meta.upper, UINT64_MAX) : c->view.count;
+    return STRATA_OK;
+}
+
+// The block of the table to begin with: the one with `key`, or the outermost inside of the bounds.
+static uint32_t first_block(const struct run_cursor *c, const struct table *t, struct slice key)
+{
+    const struct index *ix = &t->file->index;
+    if (c->backward) {
+        if (key.data == NULL || slice_compare(key, t->meta.upper) > 0) {
+            key = t->meta.upper;
+        }
+    } else if (key.data == NULL || slice_compare(key, t->meta.lower) < 0) {
+        key = t->meta.lower;
+    }
+    return index_find(ix, key, UINT64_MAX);
+}
+
+// Does nothing of the table lie behind the block, in the direction of movement?
+static bool at_last_block(const struct run_cursor *c)
+{
+    const struct table *t = c->tables[c->table];
+    const struct index *ix = &t->file->index;
+    if (c->backward) {
+        return c->block == 0 || c->low > 0 ||
+               (t->narrow_lower && index_compare(ix, c->block, t->meta.lower, UINT64_MAX) <= 0);
+    }
+    return c->block + 1 == ix->count || c->high < c->view.count ||
+           (t->narrow_upper && index_compare(ix, c->block + 1, t->meta.upper, UINT64_MAX) >= 0);
+}
+
+// Moves on, block by block and table by table, until there is something to hand out. The table
+// c->table has been left when `leave` is set.
+static strata_rc find_entries(struct run_cursor *c, bool leave)
+{
+    while (leave || c->low >= c->high) {
+        if (!leave && !at_last_block(c)) {
+            strata_rc rc = enter_block(c, c->backward ? c->block - 1 : c->block + 1);
+            if (rc != STRATA_OK) {
+                return rc;
+            }
+            continue;
+        }
+        if (c->backward ? c->table == 0 : c->table + 1 == c->count) {
+            return STRATA_END;
+        }
+        c->table = c->backward ? c->table - 1 : c->table + 1;
+        const struct table *t = c->tables[c->table];
+        leave = t->file->index.count == 0;
+        if (!leave) {
+            strata_rc rc = enter_block(c, first_block(c, t, slice_of(NULL, 0)));
+            if (rc != STRATA_OK) {
+                return rc;
+            }
+        }
+    }
+    return STRATA_OK;
+}
+
+// ---- windows
+
+static strata_rc fill_window(struct run_cursor *c)
+{
+    ASSERT(c->low < c->high);
+    uint32_t count = c->high - c->low;
+    count = count < c->window ? count : c->window;
+    c->window = c->window * 2 < WINDOW_ENTRIES ? c->window * 2 : WINDOW_ENTRIES;
+    uint32_t from = c->backward ? c->high - count : c->low;
+    size_t bytes = block_window_bytes(&c->view, from, count);
+    if (bytes > c->keys_capacity) {
+        uint8_t *keys = alloc_array(bytes + bytes / 2, 1);
+        if (keys == NULL) {
+            return alloc_failed("the keys of a cursor", bytes + bytes / 2);
+        }
+        free(c->keys);
+        c->keys = keys;
+        c->keys_capacity = bytes + bytes / 2;
+    }
+    block_window(&c->view, from, count, c->backward, c->base.head_skip, c->entries, c->keys);
+    if (c->backward) {
+        c->high = from;
+    } else {
+        c->low = from + count;
+    }
+    c->base.at = c->entries;
+    c->base.end = c->entries + count;
+    return STRATA_OK;
+}
+
+// What every seek and refill ends with.
+static strata_rc deliver(struct run_cursor *c, strata_rc rc)
+{
+    if (rc == STRATA_OK) {
+        rc = fill_window(c);
+    }
+    return rc == STRATA_OK ? rc : finish(c, rc);
+}
+
+static strata_rc cursor_refill(struct kv_cursor *base)
+{
+    struct run_cursor *c = (struct run_cursor *)base;
+    if (c->pinned == NULL) {
+        return finish(c, STRATA_END);
+    }
+    strata_rc rc = c->low < c->high ? STRATA_OK : find_entries(c, false);
+    return deliver(c, rc);
+}
+
+// The first table with upper > key (forward), or the last with lower < key (backward); `count` when
+// there is none.
+static size_t find_table(const struct run_cursor *c, struct slice key)
+{
+    if (key.data == NULL) {
+        return c->backward ? c->count - 1 : 0;
+    }
+    size_t low = 0;
+    size_t high = c->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct table_meta *m = &c->tables[middle]->meta;
+        bool before =
+            c->backward ? slice_compare(m->lower, key) < 0 : slice_compare(m->upper, key) <= 0;
+        if (before) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (c->backward) {
+        return low == 0 ? c->count : low - 1;
+    }
+    return low;
+}
+
+static strata_rc cursor_seek(struct kv_cursor *base, struct slice key, bool backward)
+{
+    struct run_cursor *c = (struct run_cursor *)base;
+    (void)finish(c, STRATA_END);
+    c->backward = backward;
+    c->window = WINDOW_FIRST;
+    c->table = c->count == 0 ? 0 : find_table(c, key);
+    if (c->table >= c->count) {
+        return STRATA_END;
+    }
+    const struct table *t = c->tables[c->table];
+    bool empty = t->file->index.count == 0;
+    if (!empty) {
+        strata_rc rc = enter_block(c, first_block(c, t, key));
+        if (rc != STRATA_OK) {
+            return finish(c, rc);
+        }
+        if (key.data != NULL) {
+            uint32_t pos = block_seek(&c->view, key, UINT64_MAX);
+            if (backward) {
+                c->high = pos < c->high ? pos : c->high;
+            } else {
+                c->low = pos > c->low ? pos : c->low;
+            }
+        }
+    }
+    return deliver(c, find_entries(c, empty));
+}
+
+static void cursor_close(struct kv_cursor *base)
+{
+    struct run_cursor *c = (struct run_cursor *)base;
+    unpin(c);
+    if (c->ahead.bytes != NULL) {
+        os_memory_refund(c->tables[0]->file->env.memory, OS_MEMORY_READERS, c->ahead.capacity);
+        free(c->ahead.bytes);
+    }
+    free(c->keys);
+    free(c);
+}
+
+static const struct kv_cursor_ops run_cursor_ops = {
+    .seek = cursor_seek,
+    .refill = cursor_refill,
+    .close = cursor_close,
+};
+
+strata_rc run_cursor_open(struct cache *cache, struct table *const *tables, size_t count, bool keep,
+                          uint32_t readahead_bytes, struct kv_cursor **cursor_out)
+{
+    struct run_cursor *c = alloc_array(1, sizeof *c);
+    if (c == NULL) {
+        return alloc_failed("a cursor", sizeof *c);
+    }
+    memset(c, 0, offsetof(struct run_cursor, entries));
+    c->base.ops = &run_cursor_ops;
+    c->cache = cache;
+    c->tables = tables;
+    c->count = count;
+    c->keep = keep;
+    c->ahead.capacity = readahead_bytes;
+    (void)finish(c, STRATA_END);
+    for (size_t i = 1; i < count; i++) {
+        ASSERT_SLOW(slice_compare(tables[i - 1]->meta.upper, tables[i]->meta.lower) <= 0);
+    }
+    *cursor_out = &c->base;
+    return STRATA_OK;
+}

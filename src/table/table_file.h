@@ -1,0 +1,55 @@
+// The inside of an open table, shared by the reader, the cursor and the verification.
+#ifndef TABLE_TABLE_FILE_H
+#define TABLE_TABLE_FILE_H
+
+#include "kv/file_name.h"
+#include "table/block.h"
+#include "table/filter.h"
+#include "table/footer.h"
+#include "table/index.h"
+#include "table/table.h"
+
+// An open file. Shared by all tables that show a part of it; immutable but for the slots.
+struct table_file {
+    struct index index;
+    struct filter filter;
+    cache_slot *slots;         // one a block
+    struct range_dels *ranges; // NULL: none
+    struct table_env env;
+    struct os_file *file;
+    uint64_t number;
+    uint64_t bytes;
+    char name[FILE_NAME_BYTES];
+    struct footer footer;
+    struct table_properties properties; // slices into properties_memory
+    uint8_t *properties_memory;
+    uint8_t *filter_memory;
+    size_t charged; // to OS_MEMORY_INDEXES
+    _Atomic uint32_t refs;
+    atomic_bool delete_at_close;
+};
+
+struct table {
+    struct table_file *file;
+    struct table_meta meta;
+    uint64_t lower_head, upper_head; // of the bounds
+    bool narrow_lower, narrow_upper; // the file holds points outside of that bound
+    _Atomic uint32_t refs;
+};
+
+// Where a block's image is.
+struct section_place table_block_place(const struct table_file *tf, uint32_t block);
+// The block's cached block, pinned, or NULL. Not inside an epoch.
+struct cache_block *table_pin(struct table_file *tf, uint32_t block);
+// Checks and decodes the block's image; the result is pinned and, with `keep`, in the cache.
+strata_rc table_decode(struct table_file *tf, uint32_t block, const uint8_t *image, bool keep,
+                       struct cache_block **block_out) STRATA_MUST_CHECK;
+// As table_load.
+strata_rc table_file_load(struct table_file *tf, uint32_t block, bool keep,
+                          struct cache_block **block_out) STRATA_MUST_CHECK;
+// Reads the section, which must be there.
+strata_rc table_read_section(const struct table_file *tf, struct section_handle handle,
+                             enum section_kind kind, uint8_t **payload_out,
+                             size_t *bytes_out) STRATA_MUST_CHECK;
+
+#endif
