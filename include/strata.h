@@ -142,7 +142,7 @@ typedef struct strata_options {
     uint64_t memory_bytes;   // the one memory budget: memtables, cached blocks, indexes, filters
                              // and jobs; default: the lesser of 256 MiB and an eighth of the
                              // machine's or cgroup's memory; least 8 MiB
-    uint64_t memtable_bytes; // a memtable is sealed at this size; default: a quarter of the
+    uint64_t memtable_bytes; // a memtable is sealed at this size; default: an eighth of the
                              // budget, at most 64 MiB; 64 KiB - half of the budget
     uint32_t background_threads; // default 2; 1 - 64
     uint32_t open_files_max;     // descriptors for tables; default 512; least 16

@@ -1,0 +1,442 @@
+// Background work: one task flushes sealed generations in order, a few workers merge runs, and a
+// ticker syncs what was committed without waiting. Every step is bounded, so that tests can crank
+// the tasks in any order that a seed gives.
+#include "db/db.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/fail.h"
+
+#include <string.h>
+
+#define TICK_NS 50000000u
+
+static bool env_keep(void *ctx, uint64_t keyspace, uint64_t begin, uint64_t end)
+{
+    (void)ctx;
+    (void)keyspace;
+    (void)begin;
+    (void)end;
+    return true; // retention "all"
+}
+
+static bool env_stopping(void *ctx)
+{
+    const strata_db *db = ctx;
+    return atomic_load_explicit(&db->stopping, memory_order_relaxed);
+}
+
+struct compact_env db_compact_env(strata_db *db)
+{
+    return (struct compact_env){.tables = db->tables,
+                                .incarnation = db->incarnation,
+                                .new_file_number = db_new_file_number,
+                                .new_run_number = db_new_run_number,
+                                .install = db_install,
+                                .commit_time = times_of,
+                                .keep = env_keep,
+                                .stopping = env_stopping,
+                                .ctx = db};
+}
+
+// A job ended with an error: what passes by itself is tried again by the ticker, anything else
+// makes the database read-only.
+static void job_failed(strata_db *db, strata_rc rc)
+{
+    if (atomic_load_explicit(&db->stopping, memory_order_relaxed) && rc == STRATA_BUSY) {
+        return;
+    }
+    metrics_add(&db->metrics, METRIC_background_errors, 1);
+    if (rc != STRATA_NO_SPACE && rc != STRATA_NO_MEMORY) {
+        db_fail(db, rc);
+        return;
+    }
+    os_mutex_lock(&db->mu.lock);
+    db->mu.retry_error = rc;
+    strncpy(db->mu.retry_text, fail_text(), sizeof db->mu.retry_text - 1);
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+}
+
+static void job_succeeded(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    db->mu.retry_error = STRATA_OK;
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+}
+
+// ---- flush
+
+// The sources of a generation: one for each keyspace that it holds anything for.
+static strata_rc flush_sources(strata_db *db, const struct generation *g, struct catalog *catalog,
+                               struct flush_source **sources_out, size_t *count_out)
+{
+    struct flush_source *sources = alloc_array(g->capacity, sizeof *sources);
+    size_t count = 0;
+    if (sources == NULL) {
+        return alloc_failed("a flush", g->capacity * sizeof *sources);
+    }
+    for (uint32_t i = 0; i < g->capacity; i++) {
+        struct memtable *m = generation_memtable(g, i);
+        if (m == NULL || memtable_is_empty(m)) {
+            continue;
+        }
+        const struct catalog_space *space = catalog_space_find(catalog, db->spaces[i]->number);
+        if (space != NULL) {
+            sources[count++] = (struct flush_source){space, m};
+        }
+    }
+    *sources_out = sources;
+    *count_out = count;
+    return STRATA_OK;
+}
+
+strata_rc db_flush_begin(strata_db *db, const struct compact_env *env, struct generation *g,
+                         struct catalog *catalog, struct flush **flush_out)
+{
+    struct flush_source *sources = NULL;
+    size_t count = 0;
+    struct edit base = {0};
+    strata_rc rc = flush_sources(db, g, catalog, &sources, &count);
+    if (rc == STRATA_OK) {
+        base.log_first_segment = db->wal == NULL ? 0 : wal_oldest_segment(db->wal);
+        rc = times_into_edit(db, catalog->flushed_commit, g->sealed_commit, &base);
+    }
+    if (rc == STRATA_OK) {
+        rc = flush_new(env, sources, count, g->sealed_commit, db->options.memtable_bytes, &base,
+                       flush_out);
+    }
+    edit_release(&base);
+    free(sources);
+    return rc;
+}
+
+// Begins the flush of the oldest sealed generation. STRATA_END when there is none.
+static strata_rc flush_begin(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    bool idle = db->mu.sealed_count == 0 || db->mu.error != STRATA_OK ||
+                atomic_load_explicit(&db->stopping, memory_order_relaxed);
+    struct generation *g = idle ? NULL : db->mu.sealed[0];
+    db->mu.flush_running = !idle;
+    if (idle) {
+        os_cond_wake_all(&db->mu.changed);
+    } else {
+        db->flush_catalog = db->edit.catalog;
+        catalog_ref(db->flush_catalog);
+    }
+    os_mutex_unlock(&db->mu.lock);
+    if (idle) {
+        return STRATA_END;
+    }
+    struct compact_env env = db_compact_env(db);
+    return db_flush_begin(db, &env, g, db->flush_catalog, &db->flush);
+}
+
+static void flush_end(strata_db *db)
+{
+    if (db->flush != NULL) {
+        const struct compact_progress *p = flush_progress(db->flush);
+        metrics_add(&db->metrics, METRIC_flush_bytes_written, p->bytes_written);
+        metrics_add(&db->metrics, METRIC_versions_ejected, p->ejected);
+    }
+    flush_free(db->flush);
+    db->flush = NULL;
+    catalog_unref(db->flush_catalog);
+    db->flush_catalog = NULL;
+    os_mutex_lock(&db->mu.lock);
+    db->mu.flush_running = false;
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+}
+
+static bool flush_task_step(struct os_task *task)
+{
+    strata_db *db = (strata_db *)((char *)task - offsetof(strata_db, flush_task));
+    strata_rc rc = STRATA_OK;
+    bool done = false;
+    if (db->flush == NULL) {
+        rc = flush_begin(db);
+        if (rc == STRATA_END) {
+            return false;
+        }
+    }
+    if (rc == STRATA_OK) {
+        rc = flush_step(db->flush, &done);
+    }
+    if (rc != STRATA_OK) {
+        job_failed(db, rc);
+        flush_end(db);
+        return false;
+    }
+    if (done) {
+        metrics_add(&db->metrics, METRIC_flushes, 1);
+        flush_end(db);
+        job_succeeded(db);
+    }
+    return true;
+}
+
+// ---- merges
+
+// Every claimed run of every worker; mu.lock held.
+static size_t claims_locked(const strata_db *db, uint64_t *runs, size_t capacity)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        const struct merge_worker *w = &db->workers[i];
+        for (uint32_t j = 0; j < w->claim_count && count < capacity; j++) {
+            runs[count++] = w->claims[j];
+        }
+    }
+    return count;
+}
+
+struct found_job {
+    const struct catalog_space *in;
+    struct strata_keyspace *space;
+    bool history;
+    struct shape_job job;
+};
+
+// The most overdue job over all trees; mu.lock held.
+static bool find_job_locked(strata_db *db, struct found_job *found)
+{
+    uint64_t runs[64 * DB_MERGE_WORKERS_MAX];
+    struct shape_claims claims = {runs, 0};
+    claims.count = claims_locked(db, runs, sizeof runs / sizeof runs[0]);
+    const struct catalog *catalog = db->edit.catalog;
+    bool any = false;
+    for (uint32_t i = 0; i < catalog->space_count; i++) {
+        const struct catalog_space *in = &catalog->spaces[i];
+        struct strata_keyspace *space = space_by_number(db, in->number);
+        for (int history = 0; space != NULL && history < 2; history++) {
+            struct shape_job job;
+            bool is =
+                shape_pick(history ? in->history : in->live,
+                           history ? &space->shape_history : &space->shape_live, &claims, &job);
+            if (is && (!any || job.score > found->job.score)) {
+                *found = (struct found_job){in, space, history != 0, job};
+                any = true;
+            }
+        }
+    }
+    return any;
+}
+
+static bool background_halted_locked(const strata_db *db)
+{
+    return db->mu.error != STRATA_OK || db->mu.compacting > 0 ||
+           atomic_load_explicit(&db->stopping, memory_order_relaxed);
+}
+
+// Looks for a job and begins it. STRATA_END when there is none.
+static strata_rc merge_begin(struct merge_worker *w)
+{
+    strata_db *db = w->db;
+    struct found_job found;
+    os_mutex_lock(&db->mu.lock);
+    bool any = !background_halted_locked(db) && find_job_locked(db, &found);
+    struct catalog *catalog = NULL;
+    if (any) {
+        catalog = db->edit.catalog;
+        catalog_ref(catalog);
+        w->claim_count = found.job.input_count;
+        for (uint32_t i = 0; i < found.job.input_count; i++) {
+            w->claims[i] = found.job.inputs[i]->number;
+        }
+        w->keyspace = found.space;
+        db->mu.merges_running++;
+    }
+    os_mutex_unlock(&db->mu.lock);
+    if (!any) {
+        return STRATA_END;
+    }
+    struct compact_env env = db_compact_env(db);
+    w->began_ns = db->machine->clock->monotonic_ns(db->machine->clock);
+    strata_rc rc = merge_new(&env, found.in, found.history,
+                             found.history ? found.in->history : found.in->live, &found.job,
+                             found.history ? &found.space->shape_history : &found.space->shape_live,
+                             DB_MERGE_SLICE_BYTES, &w->merge);
+    catalog_unref(catalog);
+    return rc;
+}
+
+void merge_count(strata_db *db, const struct merge *merge)
+{
+    const struct compact_progress *p = merge_progress(merge);
+    metrics_add(&db->metrics, METRIC_merges, 1);
+    metrics_add(&db->metrics, METRIC_merge_bytes_read, p->bytes_read);
+    metrics_add(&db->metrics, METRIC_merge_bytes_written, p->bytes_written);
+    metrics_add(&db->metrics, METRIC_versions_ejected, p->ejected);
+    metrics_add(&db->metrics, METRIC_deletes_dropped, p->dropped);
+    metrics_add(&db->metrics, METRIC_tables_moved, p->tables_moved);
+}
+
+static void merge_end(struct merge_worker *w)
+{
+    strata_db *db = w->db;
+    if (w->merge != NULL) {
+        merge_count(db, w->merge);
+        uint64_t took = db->machine->clock->monotonic_ns(db->machine->clock) - w->began_ns;
+        uint64_t bytes = merge_progress(w->merge)->bytes_read;
+        if (took > 1000000 && bytes > (1u << 20)) {
+            // A moving average; races between workers only lose one sample.
+            uint64_t rate = (uint64_t)((double)bytes * 1e9 / (double)took);
+            uint64_t old = atomic_load(&db->merge_rate);
+            atomic_store(&db->merge_rate, old == 0 ? rate : (3 * old + rate) / 4);
+        }
+    }
+    merge_free(w->merge);
+    w->merge = NULL;
+    os_mutex_lock(&db->mu.lock);
+    w->claim_count = 0;
+    db->mu.merges_running--;
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+}
+
+static bool merge_task_step(struct os_task *task)
+{
+    struct merge_worker *w = (struct merge_worker *)task; // its first member
+    strata_db *db = w->db;
+    strata_rc rc = STRATA_OK;
+    bool done = false;
+    if (w->merge == NULL) {
+        rc = merge_begin(w);
+        if (rc == STRATA_END) {
+            return false;
+        }
+    }
+    if (rc == STRATA_OK) {
+        bool dropped = atomic_load_explicit(&w->keyspace->dropped, memory_order_relaxed);
+        rc = dropped ? STRATA_OK : merge_step(w->merge, &done);
+        done = done || dropped;
+    }
+    if (rc != STRATA_OK) {
+        job_failed(db, rc);
+        merge_end(w);
+        return false;
+    }
+    if (done) {
+        merge_end(w);
+        job_succeeded(db);
+        background_schedule(db);
+    }
+    return true;
+}
+
+// ---- the ticker
+
+static void *ticker_run(void *ctx)
+{
+    strata_db *db = ctx;
+    os_mutex_lock(&db->mu.lock);
+    while (!atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
+        os_cond_wait_for(&db->mu.tick, &db->mu.lock, TICK_NS);
+        bool broken = db->mu.error != STRATA_OK;
+        bool retry = db->mu.retry_error != STRATA_OK;
+        db->mu.retry_error = STRATA_OK;
+        os_mutex_unlock(&db->mu.lock);
+        strata_rc rc = broken ? STRATA_OK : wal_tick(db->wal);
+        if (rc != STRATA_OK) {
+            db_fail(db, rc);
+        }
+        if (retry) {
+            background_schedule(db);
+        }
+        os_mutex_lock(&db->mu.lock);
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return NULL;
+}
+
+// ---- all of it
+
+void background_schedule(strata_db *db)
+{
+    if (db->read_only || atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
+        return;
+    }
+    db->executor->submit(db->executor, &db->flush_task);
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        db->executor->submit(db->executor, &db->workers[i].task);
+    }
+}
+
+strata_rc background_start(strata_db *db)
+{
+    db->flush_task = (struct os_task){.step = flush_task_step, .priority = OS_PRIORITY_FLUSH};
+    uint32_t workers = db->options.background_threads > 1 ? db->options.background_threads - 1 : 1;
+    db->worker_count = workers < DB_MERGE_WORKERS_MAX ? workers : DB_MERGE_WORKERS_MAX;
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        db->workers[i] = (struct merge_worker){
+            .task = {.step = merge_task_step, .priority = OS_PRIORITY_MERGE}, .db = db};
+    }
+    if (db->machine->has_threads) {
+        strata_rc rc = os_thread_start(&db->ticker, "strata-ticker", ticker_run, db);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        db->mu.ticking = true;
+    }
+    background_schedule(db);
+    return STRATA_OK;
+}
+
+void background_stop(strata_db *db)
+{
+    atomic_store_explicit(&db->stopping, true, memory_order_relaxed);
+    if (db->mu.ticking) {
+        os_mutex_lock(&db->mu.lock);
+        os_cond_wake_all(&db->mu.tick);
+        os_mutex_unlock(&db->mu.lock);
+        os_thread_join(&db->ticker);
+        db->mu.ticking = false;
+    }
+    if (db->worker_count == 0) {
+        return;
+    }
+    db->executor->retire(db->executor, &db->flush_task);
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        db->executor->retire(db->executor, &db->workers[i].task);
+        if (db->workers[i].merge != NULL) {
+            merge_end(&db->workers[i]);
+        }
+    }
+    if (db->flush != NULL) {
+        flush_end(db);
+    }
+}
+
+strata_rc db_wait_idle(strata_db *db)
+{
+    strata_rc rc = STRATA_OK;
+    if (db->read_only) {
+        return STRATA_OK;
+    }
+    os_mutex_lock(&db->mu.lock);
+    for (;;) {
+        struct found_job found;
+        if (db->mu.error != STRATA_OK) {
+            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+            break;
+        }
+        if (db->mu.retry_error != STRATA_OK) {
+            rc = fail(db->mu.retry_error, "%s", db->mu.retry_text);
+            break;
+        }
+        if (db->mu.sealed_count == 0 && !db->mu.flush_running && db->mu.merges_running == 0 &&
+            !find_job_locked(db, &found)) {
+            break;
+        }
+        db->executor->submit(db->executor, &db->flush_task);
+        for (uint32_t i = 0; i < db->worker_count; i++) {
+            db->executor->submit(db->executor, &db->workers[i].task);
+        }
+        db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return rc;
+}

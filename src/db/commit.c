@@ -1,0 +1,342 @@
+// Commits: under commit.lock a batch takes the next number, is appended to the log, applied to the
+// active memtables and published, in that order, so visibility follows the commit order by
+// construction and a memtable has one writer at a time. What takes long (decoding, admission, the
+// sync) happens outside of the lock.
+#include "db/db.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/fail.h"
+#include "base/hash.h"
+#include "kv/batch.h"
+
+#define OPS_ON_STACK 8u
+#define ENCODING_ON_STACK 1024u
+#define LOG_CHECK_COMMITS 256u // how often the size of the log is looked at
+
+uint64_t db_batch_bytes_max(const strata_db *db)
+{
+    return db->memory.budget_bytes / 4;
+}
+
+strata_rc db_memtable_for(strata_db *db, struct generation *g, struct strata_keyspace *space,
+                          struct memtable **memtable_out)
+{
+    ASSERT(space->slot < g->capacity);
+    struct memtable *m = atomic_load_explicit(&g->memtables[space->slot], memory_order_relaxed);
+    if (m == NULL) {
+        strata_rc rc = memtable_new(&m);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        size_t bytes = memtable_bytes(m);
+        os_memory_charge(&db->memory, OS_MEMORY_MEMTABLES, bytes);
+        atomic_fetch_add_explicit(&g->bytes, bytes, memory_order_relaxed);
+        // Release: pairs with the acquire load in generation_memtable().
+        atomic_store_explicit(&g->memtables[space->slot], m, memory_order_release);
+    }
+    *memtable_out = m;
+    return STRATA_OK;
+}
+
+static bool op_is_data(const struct batch_op *op)
+{
+    return op->kind == BATCH_PUT || op->kind == BATCH_DELETE || op->kind == BATCH_RANGE_DELETE ||
+           op->kind == BATCH_PUT_EXPIRING;
+}
+
+// Charges what the memtable grew by, and makes room for it among the cached blocks.
+static void charge_growth(strata_db *db, struct generation *g, const struct memtable *m,
+                          size_t before)
+{
+    size_t after = memtable_bytes(m);
+    if (after > before) {
+        os_memory_charge(&db->memory, OS_MEMORY_MEMTABLES, after - before);
+        atomic_fetch_add_explicit(&g->bytes, after - before, memory_order_relaxed);
+        cache_shrink(db->cache, 0);
+    }
+}
+
+strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch_op *ops,
+                         uint32_t count)
+{
+    // One reservation for each stretch of ops of one keyspace; a memtable that is reserved for
+    // twice is reserved for the sum of all stretches, which is more than enough.
+    uint32_t i = 0;
+    while (i < count) {
+        uint64_t number = ops[i].keyspace;
+        size_t total_ops = 0;
+        size_t total_bytes = 0;
+        uint32_t stretch_end = i;
+        for (uint32_t j = i; j < count; j++) {
+            if (ops[j].keyspace == number) {
+                total_ops++;
+                total_bytes += ops[j].key.bytes + ops[j].value.bytes;
+                if (stretch_end == j) {
+                    stretch_end = j + 1;
+                }
+            }
+        }
+        struct memtable *m = NULL;
+        strata_rc rc = db_memtable_for(db, g, space_by_number(db, number), &m);
+        if (rc == STRATA_OK) {
+            size_t before = memtable_bytes(m);
+            rc = memtable_reserve(m, total_ops, total_bytes);
+            charge_growth(db, g, m, before);
+        }
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        i = stretch_end;
+    }
+    return STRATA_OK;
+}
+
+static void apply_op(struct memtable *m, const struct batch_op *op, uint64_t hash, uint64_t commit)
+{
+    if (op->kind == BATCH_RANGE_DELETE) {
+        memtable_delete_range(m, op->key, op->value, commit);
+        return;
+    }
+    struct kv_entry e = {.key = op->key.data,
+                         .key_bytes = (uint32_t)op->key.bytes,
+                         .value = op->value.data,
+                         .value_bytes = (uint32_t)op->value.bytes,
+                         .commit = commit,
+                         .expiry = op->expiry,
+                         .kind = op->kind == BATCH_DELETE ? KV_DELETE : KV_PUT};
+    memtable_add(m, &e, hash);
+}
+
+void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *ops, uint32_t count,
+                  uint64_t commit)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (op_is_data(&ops[i])) {
+            struct memtable *m = generation_memtable(g, space_by_number(db, ops[i].keyspace)->slot);
+            size_t before = memtable_bytes(m);
+            apply_op(m, &ops[i], hash_key(ops[i].key), commit);
+            charge_growth(db, g, m, before);
+        }
+    }
+}
+
+// Seals when the active generation is full, has no place for a slot, or the log has grown too long.
+static strata_rc make_room_locked(strata_db *db, uint32_t slot_max)
+{
+    const struct generation *g = db->commit.active;
+    bool full = slot_max >= g->capacity ||
+                atomic_load_explicit(&g->bytes, memory_order_relaxed) >= db->options.memtable_bytes;
+    if (!full && db->commit.last_commit % LOG_CHECK_COMMITS == 0) {
+        struct wal_stats log;
+        wal_stats(db->wal, &log);
+        full = log.live_bytes > db->options.log_bytes_max;
+    }
+    return full ? db_seal_locked(db) : STRATA_OK;
+}
+
+// The record of the next commit; its number and time become the last ones when it is published.
+static struct wal_record next_record_locked(strata_db *db, struct slice payload, uint32_t count)
+{
+    int64_t now = db->machine->clock->wall_us(db->machine->clock);
+    if (now < db->commit.last_time_us) {
+        now = db->commit.last_time_us;
+    }
+    return (struct wal_record){
+        .commit = db->commit.last_commit + 1, .time_us = now, .count = count, .payload = payload};
+}
+
+static void publish_locked(strata_db *db, const struct wal_record *record)
+{
+    times_add(db, record->commit, record->time_us);
+    db->commit.last_commit = record->commit;
+    db->commit.last_time_us = record->time_us;
+    // Release: a reader that acquires this number in view_load() sees the whole commit.
+    atomic_store_explicit(&db->visible, record->commit, memory_order_release);
+}
+
+// Checks that every keyspace of the ops can be written; gives the greatest slot.
+static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, uint32_t count,
+                                     uint32_t *slot_max_out)
+{
+    uint32_t slot_max = 0;
+    uint64_t checked = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (ops[i].keyspace == checked) {
+            continue;
+        }
+        const struct strata_keyspace *space = space_by_number(db, ops[i].keyspace);
+        if (space == NULL || atomic_load_explicit(&space->dropped, memory_order_relaxed)) {
+            return fail(STRATA_INVALID, "operation %u of the batch names a dropped keyspace", i);
+        }
+        slot_max = space->slot > slot_max ? space->slot : slot_max;
+        checked = ops[i].keyspace;
+    }
+    *slot_max_out = slot_max;
+    return STRATA_OK;
+}
+
+static strata_rc commit_locked(strata_db *db, struct slice payload, uint32_t count,
+                               const struct batch_op *ops, uint32_t kept)
+{
+    uint32_t slot_max = 0;
+    strata_rc rc = check_spaces_locked(db, ops, kept, &slot_max);
+    if (rc == STRATA_OK) {
+        rc = make_room_locked(db, slot_max);
+    }
+    if (rc == STRATA_OK) {
+        rc = db_reserve_ops(db, db->commit.active, ops, kept);
+    }
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    struct wal_record record = next_record_locked(db, payload, count);
+    rc = wal_append(db->wal, &record);
+    if (rc == STRATA_OK) {
+        db_apply_ops(db, db->commit.active, ops, kept, record.commit);
+        publish_locked(db, &record);
+    }
+    return rc;
+}
+
+strata_rc db_commit_space_locked(strata_db *db, struct slice ops, uint64_t *commit_out)
+{
+    const uint8_t *at = ops.data;
+    struct batch_op op;
+    strata_rc rc = batch_decode(&at, ops.data + ops.bytes, &op);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    struct wal_record record = next_record_locked(db, ops, 1);
+    rc = wal_append(db->wal, &record);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    if (op.kind == BATCH_KEYSPACE_DROP) {
+        struct strata_keyspace *space = space_by_number(db, op.keyspace);
+        ASSERT(space != NULL);
+        // Release: pairs with the acquire load in space_resolve().
+        atomic_store_explicit(&space->dropped, true, memory_order_release);
+    }
+    publish_locked(db, &record);
+    *commit_out = record.commit;
+    return STRATA_OK;
+}
+
+// Makes the commit durable as asked, counts it and reports its number.
+static strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
+                               size_t bytes)
+{
+    metrics_add(&db->metrics, METRIC_commits, 1);
+    metrics_add(&db->metrics, METRIC_commit_bytes, bytes);
+    if (how != NULL && how->commit_out != NULL) {
+        *how->commit_out = commit;
+    }
+    if (how != NULL && how->durability != STRATA_SYNC) {
+        return STRATA_OK;
+    }
+    strata_rc rc = wal_sync(db->wal, commit);
+    return rc == STRATA_OK ? STRATA_OK : db_fail(db, rc);
+}
+
+static strata_rc commit_ops(strata_db *db, const strata_write *how, struct slice payload,
+                            uint32_t count, const struct batch_op *ops, uint32_t kept,
+                            uint64_t *commit_out)
+{
+    strata_rc rc = db_admit(db, how, payload.bytes);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    os_mutex_lock(&db->commit.lock);
+    rc = commit_locked(db, payload, count, ops, kept);
+    uint64_t commit = db->commit.last_commit;
+    os_mutex_unlock(&db->commit.lock);
+    if (rc == STRATA_OK) {
+        *commit_out = commit;
+        rc = commit_finish(db, how, commit, payload.bytes);
+    }
+    return rc;
+}
+
+strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, uint32_t count,
+                    uint64_t *commit_out)
+{
+    struct batch_op on_stack[OPS_ON_STACK];
+    struct batch_op *decoded = on_stack;
+    uint64_t commit = 0;
+    uint32_t kept = 0;
+    strata_rc rc = db_writable(db);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    if (ops.bytes > db_batch_bytes_max(db)) {
+        return fail(STRATA_TOO_LARGE,
+                    "the batch has %zu bytes; a batch may have %llu (a quarter of memory_bytes)",
+                    ops.bytes, (unsigned long long)db_batch_bytes_max(db));
+    }
+    if (count > OPS_ON_STACK) {
+        decoded = alloc_array(count, sizeof *decoded);
+        if (decoded == NULL) {
+            return alloc_failed("a batch", count * sizeof *decoded);
+        }
+    }
+    rc = batch_normalise(ops, count, decoded, &kept);
+    if (rc == STRATA_OK) {
+        rc = commit_ops(db, how, ops, count, decoded, kept, &commit);
+    }
+    if (commit_out != NULL) {
+        *commit_out = commit;
+    }
+    if (decoded != on_stack) {
+        free(decoded);
+    }
+    return rc;
+}
+
+strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
+                        struct slice value)
+{
+    struct strata_keyspace *space;
+    uint64_t commit;
+    uint8_t on_stack[ENCODING_ON_STACK];
+    uint8_t *encoded = on_stack;
+    strata_rc rc = space_resolve(db, how == NULL ? NULL : how->keyspace, &space);
+    if (rc == STRATA_OK) {
+        rc = db_writable(db);
+    }
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    // The kinds of points and range deletes have the same numbers in batches.
+    struct batch_op op = {
+        .kind = (enum batch_kind)kind, .keyspace = space->number, .key = key, .value = value};
+    size_t bytes_max = batch_op_bytes_max(&op);
+    if (bytes_max > db_batch_bytes_max(db)) {
+        return fail(STRATA_TOO_LARGE,
+                    "key and value have %zu bytes; a commit may have %llu (a quarter of "
+                    "memory_bytes)",
+                    key.bytes + value.bytes, (unsigned long long)db_batch_bytes_max(db));
+    }
+    if (bytes_max > sizeof on_stack) {
+        encoded = alloc_array(bytes_max, 1);
+        if (encoded == NULL) {
+            return alloc_failed("a commit", bytes_max);
+        }
+    }
+    size_t bytes = (size_t)(batch_encode(encoded, &op) - encoded);
+    rc = commit_ops(db, how, slice_of(encoded, bytes), 1, &op, 1, &commit);
+    if (encoded != on_stack) {
+        free(encoded);
+    }
+    return rc;
+}
+
+strata_rc db_sync(strata_db *db)
+{
+    strata_rc rc = db_writable(db);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = wal_sync(db->wal, atomic_load_explicit(&db->visible, memory_order_acquire));
+    return rc == STRATA_OK ? STRATA_OK : db_fail(db, rc);
+}

@@ -1,0 +1,132 @@
+// The full compaction that a user asks for: in the caller's thread, step by step, with progress,
+// while automatic merges stand back and flushes go on.
+#include "db/db.h"
+
+#include "base/fail.h"
+
+struct full_compaction {
+    bool (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+    uint64_t done, total; // bytes
+};
+
+static uint64_t tree_bytes_of(strata_db *db, const struct strata_keyspace *only)
+{
+    uint64_t bytes = 0;
+    os_mutex_lock(&db->mu.lock);
+    const struct catalog *catalog = db->edit.catalog;
+    for (uint32_t i = 0; i < catalog->space_count; i++) {
+        if (only == NULL || only->number == catalog->spaces[i].number) {
+            bytes += catalog->spaces[i].live->bytes + catalog->spaces[i].history->bytes;
+        }
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return bytes;
+}
+
+static strata_rc run_merge(strata_db *db, struct merge *merge, struct full_compaction *full)
+{
+    bool done = false;
+    uint64_t before = full->done;
+    while (!done) {
+        strata_rc rc = merge_step(merge, &done);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        full->done = before + merge_progress(merge)->bytes_read;
+        if (full->total < full->done) {
+            full->total = full->done;
+        }
+        if (full->progress != NULL && !full->progress(full->ctx, full->done, full->total)) {
+            return fail(STRATA_BUSY, "the compaction was stopped; what it finished stays");
+        }
+    }
+    full->done = before + merge_bytes_total(merge);
+    merge_count(db, merge);
+    return STRATA_OK;
+}
+
+// One merge of everything in one tree, if it is not one run already.
+static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool history,
+                              struct full_compaction *full)
+{
+    struct shape_claims none = {NULL, 0};
+    struct shape_job job;
+    const struct shape *shape = history ? &space->shape_history : &space->shape_live;
+    os_mutex_lock(&db->mu.lock);
+    struct catalog *catalog = db->edit.catalog;
+    catalog_ref(catalog);
+    os_mutex_unlock(&db->mu.lock);
+    const struct catalog_space *in = catalog_space_find(catalog, space->number);
+    strata_rc rc = STRATA_OK;
+    if (in != NULL) {
+        struct tree *tree = history ? in->history : in->live;
+        if (shape_pick_full(tree, shape, &none, false, &job)) {
+            struct compact_env env = db_compact_env(db);
+            struct merge *merge = NULL;
+            rc = merge_new(&env, in, history, tree, &job, shape, DB_MERGE_SLICE_BYTES, &merge);
+            if (rc == STRATA_OK) {
+                rc = run_merge(db, merge, full);
+            }
+            merge_free(merge);
+        }
+    }
+    catalog_unref(catalog);
+    os_epoch_collect();
+    return rc;
+}
+
+static strata_rc compact_space(strata_db *db, struct strata_keyspace *space,
+                               struct full_compaction *full)
+{
+    if (atomic_load_explicit(&space->dropped, memory_order_acquire)) {
+        return STRATA_OK;
+    }
+    strata_rc rc = compact_tree(db, space, false, full);
+    if (rc == STRATA_OK) {
+        rc = compact_tree(db, space, true, full);
+    }
+    return rc;
+}
+
+// Waits until no automatic merge runs and none begins; mu.compacting counts us.
+static void hold_merges_back(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    db->mu.compacting++;
+    while (db->mu.merges_running > 0 || db->mu.full_running) {
+        db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
+    }
+    db->mu.full_running = true;
+    os_mutex_unlock(&db->mu.lock);
+}
+
+static void let_merges_go(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    db->mu.compacting--;
+    db->mu.full_running = false;
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+    background_schedule(db);
+}
+
+strata_rc db_compact(strata_db *db, struct strata_keyspace *space,
+                     bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+{
+    struct full_compaction full = {.progress = progress, .ctx = ctx};
+    strata_rc rc = db_flush(db);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    hold_merges_back(db);
+    full.total = tree_bytes_of(db, space);
+    uint32_t count = atomic_load_explicit(&db->space_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count && rc == STRATA_OK; i++) {
+        if (space == NULL || space == db->spaces[i]) {
+            rc = compact_space(db, db->spaces[i], &full);
+        }
+    }
+    let_merges_go(db);
+    return rc;
+}

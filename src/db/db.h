@@ -1,0 +1,349 @@
+// The database: what open, commit, read, background work and recovery share. Each .c file of this
+// folder is one of those activities; this header holds their common structures and says which lock
+// guards what.
+//
+// Locks, in the order in which they are taken:
+//   commit.lock  one writer: commit numbers, the log's tail, the active memtables
+//   edit.lock    one edit: the manifest and the next catalog
+//   mu.lock      the lists: generations, the published view, keyspaces, jobs; never held over I/O
+//   times.lock   commit times
+// Readers take none of them: they enter an epoch, load `view` and `visible`, and pin the view when
+// they outlive one bounded step.
+#ifndef DB_DB_H
+#define DB_DB_H
+
+#include "base/buffer.h"
+#include "cache/cache.h"
+#include "compact/compact.h"
+#include "db/metrics.h"
+#include "kv/file_name.h"
+#include "manifest/manifest.h"
+#include "memtable/memtable.h"
+#include "os/machine.h"
+#include "shape/shape.h"
+#include "wal/wal.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define DB_MAGIC 0x5354524154414442u       // "STRATADB"
+#define DB_SPACES_MAX 65536u               // keyspaces made during one open of a database
+#define DB_SEALED_MAX 3u                   // generations that may wait for their flush
+#define DB_MERGE_SLICE_BYTES (64ull << 20) // output of one slice of a merge
+#define DB_RELOG_BYTES_MAX (128u << 10)    // a longer log tail is flushed at open, not logged again
+#define DB_MANIFEST_BYTES_MAX (4ull << 20) // a longer manifest is rewritten
+
+// A keyspace while the database is open. Never freed before close, so that handles stay valid.
+struct strata_keyspace {
+    struct strata_db *db;
+    uint64_t number;
+    uint32_t slot; // index into generations and views; never reused
+    char name[STRATA_KEYSPACE_NAME_BYTES_MAX + 1];
+    strata_keyspace_options options; // resolved
+    struct shape shape_live, shape_history;
+    _Atomic bool dropped;
+};
+
+// The memtables that are sealed together: one per keyspace that was written, by slot.
+struct generation {
+    _Atomic uint64_t refs;
+    uint64_t sealed_commit; // 0 while active; set under commit.lock and mu.lock
+    uint32_t capacity;
+    _Atomic size_t bytes;                   // charged to the budget
+    _Atomic(struct memtable *) memtables[]; // by slot; made at the first write, never replaced
+};
+
+// What a reader sees. Immutable but for the contents of the active memtables.
+struct view_space {
+    struct strata_keyspace *keyspace; // NULL: dropped, or not in this view
+    struct tree *live;
+    struct tree *history;
+};
+
+struct view {
+    struct strata_db *db;
+    _Atomic uint64_t refs;
+    struct os_retired retired;
+    struct catalog *catalog; // holds the trees
+    uint32_t generation_count;
+    struct generation *generations[DB_SEALED_MAX + 2]; // newest first
+    uint32_t space_count;
+    struct view_space spaces[]; // by slot
+};
+
+struct merge_worker {
+    struct os_task task;
+    struct strata_db *db;
+    struct merge *merge; // NULL: looks for a job at its next step
+    struct strata_keyspace *keyspace;
+    uint64_t claims[64]; // run numbers; guarded by mu.lock
+    uint32_t claim_count;
+    uint64_t began_ns;
+};
+
+#define DB_MERGE_WORKERS_MAX 8u
+
+struct strata_db {
+    uint64_t magic;
+    pid_t pid;
+    struct os_machine *machine;
+    strata_options options; // resolved
+    bool read_only;         // opened so
+    struct os_dir *dir;
+    struct os_executor *executor;
+    struct os_memory memory;
+    struct cache *cache;
+    struct table_env tables;
+    uint64_t incarnation;
+
+    // Keyspaces by slot: DB_SPACES_MAX places that never move. Added under mu.lock; the count is
+    // stored last (release) and loaded first (acquire), so no lock is needed to look one up.
+    struct strata_keyspace **spaces;
+    _Atomic uint32_t space_count;
+    struct strata_keyspace *default_space;
+
+    // Readers.
+    _Atomic(struct view *) view;
+    _Atomic uint64_t visible; // the newest commit that is applied whole
+
+    struct {
+        struct os_mutex lock;
+        uint64_t last_commit;
+        int64_t last_time_us;
+        struct generation *active;
+        struct buffer scratch; // the encoding of a single operation
+    } commit;
+
+    struct {
+        struct os_mutex lock;
+        struct manifest *manifest;
+        struct catalog *catalog; // also read under mu.lock
+    } edit;
+
+    struct {
+        struct os_mutex lock;
+        struct os_cond changed; // a flush or merge ended, a state changed, a reader left
+        struct os_cond tick;    // wakes the ticker early, at close
+        struct generation *sealed[DB_SEALED_MAX + 1]; // oldest first
+        uint32_t sealed_count;
+        uint32_t readers;    // live iterators, history readers, snapshots
+        uint32_t compacting; // explicit compactions asked for: automatic merges stand back
+        bool full_running;   // one of them is at work
+        bool flush_running;
+        uint32_t merges_running;
+        strata_rc error; // sticky: the database is read-only; its text below
+        char error_text[512];
+        strata_rc retry_error; // the last background failure, when it will be tried again (no
+                               // space, no memory); cleared by the next success
+        char retry_text[512];
+        bool ticking;
+    } mu;
+
+    struct {
+        struct os_mutex lock;
+        struct commit_second *seconds;
+        size_t count, capacity;
+    } times;
+
+    struct wal *wal;
+    bool log_mapped;
+    uint64_t log_segment_bytes_first;
+    _Atomic uint64_t next_file;
+    _Atomic uint64_t next_run;
+    uint64_t next_keyspace;        // under edit.lock
+    uint64_t manifest_first_bytes; // of the present manifest's snapshot; under edit.lock
+
+    _Atomic bool stopping; // background work ends at its next step
+    struct os_task flush_task;
+    struct flush *flush; // of flush_task, with the catalog that it holds on to
+    struct catalog *flush_catalog;
+    struct merge_worker workers[DB_MERGE_WORKERS_MAX];
+    uint32_t worker_count;
+    struct os_thread ticker;
+    // For the write path, computed when the trees change.
+    _Atomic bool admission_wait;      // level 0 of some keyspace is at its hard bound
+    _Atomic uint64_t admission_price; // delay in nanoseconds for a MiB of writes
+    _Atomic uint64_t admission_debt;  // bytes that merges owe
+    _Atomic uint64_t merge_rate;      // bytes a second, smoothed
+
+    struct metrics metrics;
+};
+
+// ---- open.c, recover.c, files.c
+
+// As strata_open, on any machine.
+strata_rc db_open(struct os_machine *machine, const char *path, const strata_options *options,
+                  strata_db **db_out) STRATA_MUST_CHECK;
+strata_rc db_close(strata_db *db);
+strata_rc db_options_resolve(const strata_options *given, strata_options *out) STRATA_MUST_CHECK;
+// Recovers the log into memtables and tables and leaves the database ready to be published.
+strata_rc db_recover(strata_db *db) STRATA_MUST_CHECK;
+// Removes files with our names that nothing refers to.
+strata_rc db_remove_obsolete(strata_db *db) STRATA_MUST_CHECK;
+// The greatest number in any of our names in the directory; and whether it holds logs or tables.
+strata_rc db_scan_directory(strata_db *db, uint64_t *number_max_out,
+                            bool *data_out) STRATA_MUST_CHECK;
+uint64_t db_new_file_number(void *db);
+uint64_t db_new_run_number(void *db);
+
+// ---- state.c
+
+// Makes the database read-only for good and keeps the thread's error text. Returns rc.
+strata_rc db_fail(strata_db *db, strata_rc rc);
+// STRATA_OK, or why nothing can be written (sticky error, read-only, wrong process, broken ASSERT).
+strata_rc db_writable(strata_db *db) STRATA_MUST_CHECK;
+// STRATA_INVALID for NULL, closed or inherited handles.
+strata_rc db_usable(const strata_db *db) STRATA_MUST_CHECK;
+void db_reader_enter(strata_db *db);
+void db_reader_leave(strata_db *db);
+
+// ---- view.c
+
+strata_rc generation_new(uint32_t slots, struct generation **generation_out) STRATA_MUST_CHECK;
+void generation_ref(struct generation *g);
+void generation_unref(struct generation *g, struct os_memory *memory);
+// The generation's memtable of a slot, or NULL.
+static inline struct memtable *generation_memtable(const struct generation *g, uint32_t slot)
+{
+    if (slot >= g->capacity) {
+        return NULL;
+    }
+    // Pairs with the release store in db_memtable_for().
+    return atomic_load_explicit(&g->memtables[slot], memory_order_acquire);
+}
+
+// Builds a view of the present lists; under mu.lock.
+strata_rc view_build_locked(strata_db *db, struct catalog *catalog,
+                            struct view **view_out) STRATA_MUST_CHECK;
+// Swaps it in and retires the old one; under mu.lock. The caller calls os_epoch_collect later.
+void view_publish_locked(strata_db *db, struct view *view);
+void view_ref(struct view *v);                  // in an epoch, or with a reference held
+void view_unref(strata_db *db, struct view *v); // not in an epoch
+// The view and the newest commit that it can be read at; in an epoch.
+struct view *view_load(strata_db *db, uint64_t *visible_out);
+// The same, with a reference, from outside of epochs.
+struct view *view_pin(strata_db *db, uint64_t *visible_out);
+
+// ---- keyspace.c
+
+strata_rc space_resolve(strata_db *db, const strata_keyspace *given,
+                        struct strata_keyspace **space_out) STRATA_MUST_CHECK;
+// Adds the in-memory keyspace of a catalog entry; under mu.lock.
+strata_rc space_adopt_locked(strata_db *db, const struct catalog_space *from,
+                             struct strata_keyspace **space_out) STRATA_MUST_CHECK;
+struct strata_keyspace *space_by_number(strata_db *db, uint64_t number); // any thread; or NULL
+strata_rc db_keyspace_create(strata_db *db, const char *name,
+                             const strata_keyspace_options *options,
+                             struct strata_keyspace **space_out) STRATA_MUST_CHECK;
+strata_rc db_keyspace_open(strata_db *db, const char *name,
+                           struct strata_keyspace **space_out) STRATA_MUST_CHECK;
+strata_rc db_keyspace_drop(strata_db *db, const char *name) STRATA_MUST_CHECK;
+strata_rc db_keyspace_list(strata_db *db,
+                           bool (*visit)(void *ctx, const strata_keyspace_info *info),
+                           void *ctx) STRATA_MUST_CHECK;
+
+// ---- commit.c, seal.c, times.c
+
+// Commits `count` encoded operations (kv/batch.h). Lengths were checked by the caller.
+strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, uint32_t count,
+                    uint64_t *commit_out) STRATA_MUST_CHECK;
+strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
+                        struct slice value) STRATA_MUST_CHECK;
+// Appends and applies the commit that creates or drops a keyspace; commit.lock and edit.lock held.
+strata_rc db_commit_space_locked(strata_db *db, struct slice ops,
+                                 uint64_t *commit_out) STRATA_MUST_CHECK;
+uint64_t db_batch_bytes_max(const strata_db *db);
+// Memory for a batch of `count` ops in the active generation; sees to its memtables. commit.lock
+// held.
+strata_rc db_memtable_for(strata_db *db, struct generation *g, struct strata_keyspace *space,
+                          struct memtable **memtable_out) STRATA_MUST_CHECK;
+// Applies normalised ops at `commit` to a generation, whose memory is reserved here first.
+struct batch_op;
+strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch_op *ops,
+                         uint32_t count) STRATA_MUST_CHECK;
+void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *ops, uint32_t count,
+                  uint64_t commit);
+// Seals the active generation when it holds anything; commit.lock held. May wait for a flush.
+strata_rc db_seal_locked(strata_db *db) STRATA_MUST_CHECK;
+strata_rc db_flush(strata_db *db) STRATA_MUST_CHECK;
+strata_rc db_sync(strata_db *db) STRATA_MUST_CHECK;
+void times_add(strata_db *db, uint64_t commit, int64_t time_us);
+int64_t times_of(void *db, uint64_t commit); // 0: not known
+strata_rc times_init(strata_db *db, const struct catalog *catalog) STRATA_MUST_CHECK;
+// Adds the seconds with commits in (after, upto] to the edit.
+strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto,
+                          struct edit *e) STRATA_MUST_CHECK;
+strata_rc db_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out) STRATA_MUST_CHECK;
+strata_rc db_commit_time(strata_db *db, uint64_t commit, int64_t *unix_us_out) STRATA_MUST_CHECK;
+
+// ---- background.c, install.c, compact_full.c
+
+strata_rc background_start(strata_db *db) STRATA_MUST_CHECK;
+void background_stop(strata_db *db);
+void background_schedule(strata_db *db); // after any change of trees or generations
+struct compact_env db_compact_env(strata_db *db);
+// Begins the flush of a sealed generation into the trees of `catalog`.
+strata_rc db_flush_begin(strata_db *db, const struct compact_env *env, struct generation *g,
+                         struct catalog *catalog, struct flush **flush_out) STRATA_MUST_CHECK;
+void merge_count(strata_db *db, const struct merge *merge); // adds a finished merge to the metrics
+strata_rc db_install(void *db, struct edit *e);             // compact_env.install while running
+// The same with edit.lock held already.
+strata_rc db_install_edit_locked(strata_db *db, struct edit *e) STRATA_MUST_CHECK;
+strata_rc db_compact(strata_db *db, struct strata_keyspace *space,
+                     bool (*progress)(void *ctx, uint64_t done, uint64_t total),
+                     void *ctx) STRATA_MUST_CHECK;
+strata_rc db_wait_idle(strata_db *db) STRATA_MUST_CHECK;
+// Holds a write of `bytes` up as admission says; STRATA_BUSY with STRATA_NO_WAIT.
+strata_rc db_admit(strata_db *db, const strata_write *how, size_t bytes) STRATA_MUST_CHECK;
+void admission_update_locked(strata_db *db); // after every change of trees or generations
+
+// ---- read.c, iter.c, history.c, snapshot.c
+
+// Where and when a read reads: resolved from strata_read.
+struct read_at {
+    struct strata_keyspace *space;
+    uint64_t commit; // STRATA_NOW: the newest when the read begins
+    bool keep_blocks;
+};
+strata_rc read_resolve(strata_db *db, const strata_read *how,
+                       struct read_at *at_out) STRATA_MUST_CHECK;
+strata_rc db_get(strata_db *db, const struct read_at *at, struct slice key,
+                 strata_value *value_out) STRATA_MUST_CHECK;
+strata_rc db_get_many(strata_db *db, const struct read_at *at, size_t count,
+                      const strata_slice *keys, strata_value *values_out,
+                      strata_rc *rc_out) STRATA_MUST_CHECK;
+strata_rc value_assign(strata_value *v, struct slice bytes, uint64_t commit) STRATA_MUST_CHECK;
+
+strata_rc iter_open(strata_db *db, const strata_read *how,
+                    strata_iter **iter_out) STRATA_MUST_CHECK;
+void iter_close(strata_iter *it);
+strata_rc iter_first(strata_iter *it) STRATA_MUST_CHECK;
+strata_rc iter_last(strata_iter *it) STRATA_MUST_CHECK;
+strata_rc iter_seek(strata_iter *it, struct slice key) STRATA_MUST_CHECK;
+strata_rc iter_seek_before(strata_iter *it, struct slice key) STRATA_MUST_CHECK;
+strata_rc iter_next(strata_iter *it) STRATA_MUST_CHECK;
+strata_rc iter_prev(strata_iter *it) STRATA_MUST_CHECK;
+strata_rc iter_resume(strata_iter *it) STRATA_MUST_CHECK;
+const struct kv_entry *iter_entry(const strata_iter *it); // NULL when it stands on none
+strata_db *iter_db(const strata_iter *it);
+strata_rc history_open(strata_db *db, const strata_read *how, const strata_slice *key,
+                       strata_history **history_out) STRATA_MUST_CHECK;
+strata_rc history_next(strata_history *h, strata_version_info *out) STRATA_MUST_CHECK;
+void history_close(strata_history *h);
+strata_db *history_db(const strata_history *h);
+strata_rc snapshot_take(strata_db *db, strata_snapshot **snapshot_out) STRATA_MUST_CHECK;
+uint64_t snapshot_commit(const strata_snapshot *s);
+void snapshot_release(strata_snapshot *s);
+
+// ---- stats.c, check.c, verify.c
+
+strata_rc db_stats(strata_db *db, strata_metric *out, size_t capacity,
+                   size_t *count_out) STRATA_MUST_CHECK;
+strata_rc db_tree(strata_db *db, bool (*visit)(void *ctx, const strata_table_info *info),
+                  void *ctx) STRATA_MUST_CHECK;
+strata_rc db_check(strata_db *db) STRATA_MUST_CHECK;
+strata_rc db_verify(struct os_machine *machine, const char *path,
+                    void (*fault)(void *ctx, const char *text), void *ctx,
+                    strata_verify_report *report_out) STRATA_MUST_CHECK;
+
+#endif

@@ -1,0 +1,68 @@
+// The state of an open database: usable or not, writable or not, and who reads.
+#include "db/db.h"
+
+#include "base/assert.h"
+#include "base/fail.h"
+
+#include <string.h>
+#include <unistd.h>
+
+strata_rc db_usable(const strata_db *db)
+{
+    if (db == NULL || db->magic != DB_MAGIC) {
+        return fail(STRATA_INVALID, "the database handle is NULL or closed");
+    }
+    if (db->pid != getpid()) {
+        return fail(STRATA_INVALID,
+                    "the database was opened by process %ld; after fork() open it again",
+                    (long)db->pid);
+    }
+    return STRATA_OK;
+}
+
+strata_rc db_fail(strata_db *db, strata_rc rc)
+{
+    os_mutex_lock(&db->mu.lock);
+    if (db->mu.error == STRATA_OK) {
+        db->mu.error = rc;
+        strncpy(db->mu.error_text, fail_text(), sizeof db->mu.error_text - 1);
+    }
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+    return rc;
+}
+
+strata_rc db_writable(strata_db *db)
+{
+    if (db->read_only) {
+        return fail(STRATA_READ_ONLY, "the database was opened read-only");
+    }
+    const char *broken = assert_broken();
+    if (broken != NULL) {
+        return db_fail(db, fail(STRATA_INTERNAL, "read-only after a broken invariant: %s", broken));
+    }
+    os_mutex_lock(&db->mu.lock);
+    strata_rc rc = db->mu.error;
+    if (rc != STRATA_OK) {
+        fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+        rc = STRATA_READ_ONLY;
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return rc;
+}
+
+void db_reader_enter(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    db->mu.readers++;
+    os_mutex_unlock(&db->mu.lock);
+}
+
+void db_reader_leave(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    ASSERT(db->mu.readers > 0);
+    db->mu.readers--;
+    os_cond_wake_all(&db->mu.changed);
+    os_mutex_unlock(&db->mu.lock);
+}

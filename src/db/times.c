@@ -1,0 +1,140 @@
+// Commit times: for each second in which there were commits, the first commit, its time, and the
+// time of the last. Kept in memory whole and in the manifest for what is flushed; the log has the
+// rest.
+#include "db/db.h"
+
+#include "base/alloc.h"
+#include "base/fail.h"
+
+#define SECOND_US 1000000
+
+strata_rc times_init(strata_db *db, const struct catalog *catalog)
+{
+    size_t count = catalog->second_count;
+    struct commit_second *seconds = alloc_array(count + 64, sizeof *seconds);
+    if (seconds == NULL) {
+        return alloc_failed("commit times", (count + 64) * sizeof *seconds);
+    }
+    if (count > 0) {
+        memcpy(seconds, catalog->seconds, count * sizeof *seconds);
+    }
+    db->times.seconds = seconds;
+    db->times.count = count;
+    db->times.capacity = count + 64;
+    return STRATA_OK;
+}
+
+void times_add(strata_db *db, uint64_t commit, int64_t time_us)
+{
+    os_mutex_lock(&db->times.lock);
+    size_t count = db->times.count;
+    struct commit_second *last = count == 0 ? NULL : &db->times.seconds[count - 1];
+    if (last != NULL && (time_us < last->first_time_us + SECOND_US)) {
+        last->last_time_us = time_us;
+    } else {
+        if (count == db->times.capacity) {
+            struct commit_second *more =
+                alloc_resize(db->times.seconds, count * 2 + 64, sizeof *more);
+            if (more == NULL) {
+                // Times only get coarser: the last second is stretched.
+                if (last != NULL) {
+                    last->last_time_us = time_us;
+                }
+                os_mutex_unlock(&db->times.lock);
+                return;
+            }
+            db->times.seconds = more;
+            db->times.capacity = count * 2 + 64;
+        }
+        db->times.seconds[count] = (struct commit_second){commit, time_us, time_us};
+        db->times.count = count + 1;
+    }
+    os_mutex_unlock(&db->times.lock);
+}
+
+// Index of the last second with first_commit <= commit, or -1; times.lock held.
+static ptrdiff_t second_of_commit_locked(const strata_db *db, uint64_t commit)
+{
+    size_t low = 0;
+    size_t high = db->times.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (db->times.seconds[middle].first_commit <= commit) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return (ptrdiff_t)low - 1;
+}
+
+// The time of a commit in second `index`: exact for its first commit, else that of the last.
+static int64_t time_in_second_locked(const strata_db *db, size_t index, uint64_t commit)
+{
+    const struct commit_second *s = &db->times.seconds[index];
+    return commit == s->first_commit ? s->first_time_us : s->last_time_us;
+}
+
+int64_t times_of(void *ctx, uint64_t commit)
+{
+    strata_db *db = ctx;
+    os_mutex_lock(&db->times.lock);
+    ptrdiff_t index = second_of_commit_locked(db, commit);
+    int64_t time_us = index < 0 ? 0 : time_in_second_locked(db, (size_t)index, commit);
+    os_mutex_unlock(&db->times.lock);
+    return time_us;
+}
+
+strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto, struct edit *e)
+{
+    strata_rc rc = STRATA_OK;
+    os_mutex_lock(&db->times.lock);
+    ptrdiff_t index = second_of_commit_locked(db, after + 1);
+    for (size_t i = index < 0 ? 0 : (size_t)index; i < db->times.count && rc == STRATA_OK; i++) {
+        if (db->times.seconds[i].first_commit > upto) {
+            break;
+        }
+        rc = edit_add_second(e, &db->times.seconds[i]);
+    }
+    os_mutex_unlock(&db->times.lock);
+    return rc;
+}
+
+strata_rc db_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out)
+{
+    uint64_t newest = atomic_load_explicit(&db->visible, memory_order_acquire);
+    uint64_t commit = 0;
+    os_mutex_lock(&db->times.lock);
+    size_t low = 0;
+    size_t high = db->times.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (db->times.seconds[middle].first_time_us <= unix_us) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low > 0) {
+        const struct commit_second *s = &db->times.seconds[low - 1];
+        // All of the second when it was over by then, else only what is certain: its first commit.
+        if (unix_us < s->last_time_us) {
+            commit = s->first_commit;
+        } else {
+            commit = low < db->times.count ? db->times.seconds[low].first_commit - 1 : newest;
+        }
+    }
+    os_mutex_unlock(&db->times.lock);
+    *commit_out = commit < newest ? commit : newest;
+    return STRATA_OK;
+}
+
+strata_rc db_commit_time(strata_db *db, uint64_t commit, int64_t *unix_us_out)
+{
+    *unix_us_out = 0;
+    if (commit == 0 || commit > atomic_load_explicit(&db->visible, memory_order_acquire)) {
+        return STRATA_NOT_FOUND;
+    }
+    *unix_us_out = times_of(db, commit);
+    return *unix_us_out == 0 ? STRATA_NOT_FOUND : STRATA_OK;
+}
