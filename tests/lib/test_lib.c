@@ -1,12 +1,44 @@
 #include "lib/test_lib.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static double parsed_at;
+static char label[512];
+
+// Of a sanitizer's runtime, when there is one.
+__attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void));
+
+static void print_label(void)
+{
+    size_t bytes = strlen(label);
+    if (bytes > 0 && write(STDERR_FILENO, label, bytes) > 0) {
+        label[0] = '\0';
+    }
+}
+
+static void on_abort(int signal_number)
+{
+    print_label();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+void test_label(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(label, sizeof label - 1, format, args);
+    va_end(args);
+    size_t bytes = strlen(label);
+    label[bytes] = '\n';
+    label[bytes + 1] = '\0';
+}
 
 void test_fatal(const char *format, ...)
 {
@@ -16,6 +48,7 @@ void test_fatal(const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
+    print_label();
     exit(2);
 }
 
@@ -90,6 +123,10 @@ void test_options_parse(struct test_options *o, int argc, char **argv)
 {
     *o = (struct test_options){.seed = 1, .boundary = UINT64_MAX, .policy = -1};
     parsed_at = test_seconds();
+    signal(SIGABRT, on_abort);
+    if (__sanitizer_set_death_callback != NULL) {
+        __sanitizer_set_death_callback(print_label);
+    }
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         if (strcmp(name, "--seed") == 0) {

@@ -19,6 +19,9 @@ char *test_strdup(const char *text);
 // Makes room for one more element of `bytes` bytes in a growing array.
 void test_grow(void **items, size_t *capacity, size_t count, size_t bytes);
 
+// How to repeat what runs now; printed when the process is aborted. Cut if long.
+void test_label(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 struct test_options {
     uint64_t seed;      // --seed N: the first seed
     uint64_t count;     // --count N: how many seeds; 0: the program's default

@@ -37,6 +37,8 @@ int main(int argc, char **argv)
             .stop = stop,
             .stop_ctx = &o,
         };
+        test_label("repeat with --seed %llu --ops %llu", (unsigned long long)config.seed,
+                   (unsigned long long)config.steps);
         crash_run(&config, &result);
         boundaries += result.boundaries;
         states += result.states;

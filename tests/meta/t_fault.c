@@ -55,6 +55,9 @@ static bool run_one(const struct test_options *o, uint64_t seed, size_t v, uint6
         .map_is_bad = c.map_is_bad,
         .verbose = o->verbose,
     };
+    test_label("repeat with --seed %llu --boundary %llu --policy %zu --ops %llu",
+               (unsigned long long)seed, (unsigned long long)index, v,
+               (unsigned long long)config.steps);
     fault_run(&config, result);
     if (result->fault[0] != '\0') {
         printf("FAILED: --seed %llu --boundary %llu --policy %zu (%s): %s\n%s\n",

@@ -280,6 +280,9 @@ static void crash_now(struct run *r, uint64_t boundary, enum sim_op op, enum sim
     const struct known *known = known_find(r, hash);
     uint64_t newest = 0;
     r->result->states++;
+    test_label("repeat with --seed %llu --ops %llu --boundary %llu --policy %d",
+               (unsigned long long)r->config->seed, (unsigned long long)r->config->steps,
+               (unsigned long long)boundary, (int)policy);
     if (known != NULL) {
         newest_is_legal(&s, known->newest);
     } else {

@@ -17,9 +17,10 @@ struct run {
     struct step step;
     const struct sim_fault *rule;
     const char *step_name;
-    uint64_t synced; // the last commit acknowledged as synced
-    bool created;    // an open returned success
-    bool maybe;      // the latest commit failed: it may be there after a crash
+    uint64_t synced;        // the last commit acknowledged as synced
+    bool created;           // an open returned success
+    uint64_t errors_before; // errors before the present open
+    bool maybe;             // the latest commit failed: it may be there after a crash
 };
 
 static void run_failed(struct run *r, const char *what)
@@ -127,11 +128,12 @@ static void reopen_step(struct run *r)
 {
     strata_rc rc = r->config->ops->close(r->store);
     r->store = NULL;
-    if (rc == STRATA_OK) {
-        r->synced = r->model->newest;
-    } else {
+    if (rc != STRATA_OK) {
         note_error(r, rc);
+    } else if (r->result->errors == r->errors_before) {
+        r->synced = r->model->newest; // after an error the close of a read-only store says nothing
     }
+    r->errors_before = r->result->errors;
     if (!try_open(r) && !try_open(r)) {
         return; // sticky: healed at the end
     }

@@ -373,11 +373,19 @@ static strata_rc toy_compact(struct store *s)
     if (rc != STRATA_OK) {
         return rc;
     }
+    struct model *old = t->model;
     os_file_close(t->log);
     t->log = NULL;
-    model_free(t->model);
     t->model = model_new();
-    return recover(t, t->log_number);
+    rc = recover(t, t->log_number);
+    if (rc != STRATA_OK) {
+        model_free(t->model);
+        t->model = old;
+        t->broken = true;
+        return rc;
+    }
+    model_free(old);
+    return STRATA_OK;
 }
 
 // ---- life
