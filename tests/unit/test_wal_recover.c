@@ -517,6 +517,7 @@ static void every_mixture_of_sectors_is_a_prefix(void **state)
     struct os_file *file = world_log_file(world, world->first);
     static uint8_t before[4096], after[4096], mixed[4096];
     assert_int_equal(os_file_read(file, 4096, before, sizeof before), STRATA_OK);
+    assert_int_equal(os_file_close(file), STRATA_OK);
     assert_int_equal(wal_close(world->w), STRATA_OK);
     world->w = NULL;
     world_free(world);
