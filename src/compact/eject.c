@@ -217,7 +217,9 @@ strata_rc eject_ranges_next(struct eject_ranges *r, const struct eject_older *ol
 enum eject_verdict eject_point(struct eject_key *k, const struct kv_entry *p, bool last,
                                uint64_t *end_out)
 {
-    ASSERT(k->newer == 0 || p->commit <= k->newer);
+    if (k->newer != 0 && p->commit > k->newer) {
+        return EJECT_BAD;
+    }
     uint64_t threshold = EJECT_MUTANT == 5 ? p->commit : p->commit + 1;
     while (k->cover != NULL && k->passed < k->cover->count &&
            k->cover->commits[k->passed] >= threshold) {
@@ -250,11 +252,10 @@ bool eject_interval(struct eject_interval *k, struct kv_entry *e)
     }
     bool receipt = e->commit == e->end;
     if (k->any) {
-        ASSERT(e->commit <= k->newer);
         if (e->commit == k->newer) {
             return false;
         }
-        if (!receipt && e->end > k->newer && EJECT_MUTANT != 8) {
+        if (!receipt && e->commit < k->newer && e->end > k->newer && EJECT_MUTANT != 8) {
             e->end = k->newer;
         }
     }

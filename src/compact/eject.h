@@ -77,7 +77,8 @@ enum eject_verdict {
     EJECT_KEEP,    // stays in live
     EJECT_HISTORY, // to history with the end given
     EJECT_RECEIPT, // to history with end == commit
-    EJECT_DROP
+    EJECT_DROP,
+    EJECT_BAD // newer than what came before: the inputs are not what their trees say
 };
 
 struct eject_key {

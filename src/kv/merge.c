@@ -64,6 +64,9 @@ static bool kv_merge_before(const struct kv_merge *m, uint32_t a, uint32_t b)
     }
     int order = slice_compare(kv_key(x->at), kv_key(y->at));
     if (order == 0) {
+        if (m->by_commit && x->at->commit != y->at->commit) {
+            return (x->at->commit > y->at->commit) != m->backward;
+        }
         return a < b;
     }
     return (order < 0) != m->backward;

@@ -22,7 +22,8 @@ struct kv_merge {
     struct kv_cursor **cursors;
     uint32_t count;
     bool backward;
-    uint32_t source;              // of the current entry
+    bool by_commit;  // history: equal keys by commit, newest first; set between init and seek
+    uint32_t source; // of the current entry
     const struct kv_entry *entry; // the current entry, NULL at the end
     // Private: the tree, and what the drain compares with.
     uint64_t

@@ -223,6 +223,9 @@ static void combine(struct model *m, const struct inputs *in, uint32_t older_fro
                     push(&history->of[k], v->commit, end, v->kind);
                 }
                 break;
+            case EJECT_BAD:
+                m->wrong = true;
+                break;
             case EJECT_DROP:
                 break;
             }
@@ -656,6 +659,18 @@ static void a_point_at_the_commit_of_a_range_delete_is_newer(void **state)
     assert_int_equal(end, 3);
 }
 
+static void a_newer_point_behind_an_older_one_is_bad(void **state)
+{
+    (void)state;
+    struct eject_key k;
+    eject_key_begin(&k, NULL);
+    struct kv_entry first = point_of(5, KV_PUT);
+    struct kv_entry second = point_of(6, KV_PUT);
+    uint64_t end = 0;
+    assert_int_equal(eject_point(&k, &first, true, &end), EJECT_KEEP);
+    assert_int_equal(eject_point(&k, &second, true, &end), EJECT_BAD);
+}
+
 static void a_delete_with_nothing_older_is_a_receipt(void **state)
 {
     (void)state;
@@ -729,6 +744,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_point_at_the_commit_of_a_range_delete_is_newer),
+        cmocka_unit_test(a_newer_point_behind_an_older_one_is_bad),
         cmocka_unit_test(a_delete_with_nothing_older_is_a_receipt),
         cmocka_unit_test(spans_that_touch_or_overlap_are_joined),
         cmocka_unit_test(a_fragment_is_dropped_only_where_nothing_is_older),

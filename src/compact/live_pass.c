@@ -1,0 +1,199 @@
+#include "compact/live_pass.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/fail.h"
+
+strata_rc live_pass_begin(struct live_pass *p, struct kv_cursor *const *cursors, uint32_t count,
+                          size_t head_skip, const struct range_del *ranges, size_t range_count)
+{
+    ASSERT(p->live != NULL && p->history != NULL && p->older != NULL);
+    p->older_at = 0;
+    p->any = false;
+    strata_rc rc = kv_merge_init(&p->merge, cursors, count, head_skip);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = eject_ranges_init(&p->ranges, ranges, range_count);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = kv_merge_seek(&p->merge, slice_of(NULL, 0), false);
+    return rc == STRATA_END ? STRATA_OK : rc;
+}
+
+void live_pass_release(struct live_pass *p)
+{
+    kv_merge_release(&p->merge);
+    eject_ranges_release(&p->ranges);
+    buffer_release(&p->key);
+    p->any = false;
+}
+
+struct slice live_pass_next_key(const struct live_pass *p)
+{
+    ASSERT(p->merge.entry != NULL);
+    return kv_key(p->merge.entry);
+}
+
+// Writes the range deletes up to `limit` (data NULL: all) and ends the table there.
+static strata_rc live_pass_cut(struct live_pass *p, struct slice limit)
+{
+    struct range_fragment piece;
+    strata_rc rc = eject_ranges_next(&p->ranges, p->older, limit, &piece);
+    while (rc == STRATA_OK) {
+        rc = output_add_range(p->live, &piece);
+        if (rc == STRATA_OK) {
+            rc = eject_ranges_next(&p->ranges, p->older, limit, &piece);
+        }
+    }
+    if (rc != STRATA_END) {
+        return rc;
+    }
+    return limit.data == NULL ? STRATA_OK : output_cut(p->live);
+}
+
+// Begins with another key. *slice_out: the slice ends before it; the key is not begun.
+static strata_rc live_pass_begin_key(struct live_pass *p, struct slice key, bool *slice_out)
+{
+    strata_rc rc = STRATA_OK;
+    if (output_is_full(p->live, key)) {
+        rc = live_pass_cut(p, key);
+    }
+    if (rc == STRATA_OK && output_is_full(p->history, key)) {
+        rc = output_cut(p->history);
+    }
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    if (p->live->set->bytes >= p->slice_bytes) {
+        *slice_out = true;
+        rc = live_pass_cut(p, key);
+        return rc == STRATA_OK ? output_cut(p->history) : rc;
+    }
+    buffer_clear(&p->key);
+    p->any = true;
+    eject_key_begin(&p->rule, eject_ranges_cover(&p->ranges, key));
+    return buffer_append(&p->key, key.data, key.bytes);
+}
+
+static strata_rc live_pass_eject(struct live_pass *p, const struct kv_entry *e, uint64_t end)
+{
+    const struct compact_env *env = p->env;
+    struct compact_progress *progress = p->live->set->progress;
+    if (!env->keep(env->ctx, p->keyspace, e->commit, end)) {
+        progress->dropped++;
+        return STRATA_OK;
+    }
+    if (e->commit == end) {
+        progress->receipts++;
+    } else {
+        progress->ejected++;
+    }
+    struct kv_entry interval = *e;
+    interval.end = end;
+    return output_add(p->history, &interval);
+}
+
+static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *e)
+{
+    struct compact_progress *progress = p->live->set->progress;
+    bool last = e->kind == KV_DELETE && !eject_older_may_hold(p->older, kv_key(e), &p->older_at);
+    uint64_t end = 0;
+    progress->entries_in++;
+    switch (eject_point(&p->rule, e, last, &end)) {
+    case EJECT_KEEP:
+        progress->entries_out++;
+        return output_add(p->live, e);
+    case EJECT_HISTORY:
+    case EJECT_RECEIPT:
+        return live_pass_eject(p, e, end);
+    case EJECT_BAD:
+        return fail(STRATA_CORRUPT,
+                    "keyspace %llu: an older source holds commit %llu of a key, newer than what "
+                    "newer sources hold",
+                    (unsigned long long)p->keyspace, (unsigned long long)e->commit);
+    case EJECT_DROP:
+        break;
+    }
+    progress->dropped++;
+    return STRATA_OK;
+}
+
+strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_stop *stop_out)
+{
+    uint64_t used = 0;
+    const struct kv_entry *e;
+    while ((e = p->merge.entry) != NULL) {
+        if (used >= budget_bytes) {
+            *stop_out = PASS_BUDGET;
+            return STRATA_OK;
+        }
+        strata_rc rc = STRATA_OK;
+        if (!p->any || !slice_equal(kv_key(e), buffer_slice(&p->key))) {
+            bool slice = false;
+            rc = live_pass_begin_key(p, kv_key(e), &slice);
+            if (rc == STRATA_OK && slice) {
+                *stop_out = PASS_SLICE;
+                return STRATA_OK;
+            }
+        }
+        if (rc == STRATA_OK) {
+            used += pass_entry_bytes(e);
+            rc = live_pass_entry(p, e);
+        }
+        if (rc == STRATA_OK) {
+            rc = kv_merge_next(&p->merge);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    *stop_out = PASS_END;
+    return live_pass_cut(p, slice_of(NULL, 0));
+}
+
+// ---- range deletes
+
+static strata_rc live_pass_push(struct live_pass_ranges *to, struct range_del r)
+{
+    if (to->count == to->capacity) {
+        size_t capacity = to->capacity == 0 ? 64 : to->capacity * 2;
+        struct range_del *list = alloc_resize(to->list, capacity, sizeof *list);
+        if (list == NULL) {
+            return alloc_failed("range deletes of a job", capacity * sizeof *list);
+        }
+        to->list = list;
+        to->capacity = capacity;
+    }
+    to->list[to->count++] = r;
+    return STRATA_OK;
+}
+
+strata_rc live_pass_collect(struct live_pass_ranges *to, const struct range_dels *dels,
+                            struct slice lower, struct slice upper)
+{
+    size_t count = range_dels_count(dels);
+    size_t at = lower.data == NULL ? 0 : range_dels_find(dels, lower);
+    for (; at < count; at++) {
+        const struct range_fragment *f = range_dels_at(dels, at);
+        struct slice begin = f->begin;
+        struct slice end = f->end;
+        if (lower.data != NULL && slice_compare(begin, lower) < 0) {
+            begin = lower;
+        }
+        if (upper.data != NULL && slice_compare(upper, end) < 0) {
+            end = upper;
+        }
+        if (slice_compare(begin, end) >= 0) {
+            break;
+        }
+        for (uint32_t i = 0; i < f->count; i++) {
+            strata_rc rc = live_pass_push(to, (struct range_del){begin, end, f->commits[i]});
+            if (rc != STRATA_OK) {
+                return rc;
+            }
+        }
+    }
+    return STRATA_OK;
+}

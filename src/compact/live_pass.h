@@ -1,0 +1,48 @@
+// One pass over sources of a live tree in key order: the rule (eject.h) applied to every entry,
+// what stays written to one run, what leaves to another. Flush and merge are both made of passes.
+#ifndef COMPACT_LIVE_PASS_H
+#define COMPACT_LIVE_PASS_H
+
+#include "compact/eject.h"
+#include "compact/output.h"
+#include "kv/merge.h"
+
+struct live_pass {
+    const struct compact_env *env;
+    uint64_t keyspace;
+    const struct eject_older *older;
+    struct output *live;
+    struct output *history;
+    uint64_t slice_bytes; // a slice ends after a table when so much is complete; UINT64_MAX: never
+    // Private.
+    struct kv_merge merge;
+    struct eject_ranges ranges;
+    size_t older_at;
+    struct eject_key rule;
+    struct buffer key; // the current one
+    bool any;          // there is a current key
+};
+
+// The caller has set the public members; takes over the cursors, newest source first, also when it
+// fails. The list's bytes are copied.
+strata_rc live_pass_begin(struct live_pass *p, struct kv_cursor *const *cursors, uint32_t count,
+                          size_t head_skip, const struct range_del *ranges,
+                          size_t range_count) STRATA_MUST_CHECK;
+// Goes on for about `budget_bytes` of entries.
+strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes,
+                        enum pass_stop *stop_out) STRATA_MUST_CHECK;
+// After PASS_SLICE: the key that comes next.
+struct slice live_pass_next_key(const struct live_pass *p);
+// Frees what the pass holds; a zeroed one, too.
+void live_pass_release(struct live_pass *p);
+
+// Appends the range deletes of `dels` that lie in [lower, upper) (data NULL: unbounded), clipped,
+// to a growing list; slices are borrowed from dels and the bounds.
+struct live_pass_ranges {
+    struct range_del *list;
+    size_t count, capacity;
+};
+strata_rc live_pass_collect(struct live_pass_ranges *to, const struct range_dels *dels,
+                            struct slice lower, struct slice upper) STRATA_MUST_CHECK;
+
+#endif

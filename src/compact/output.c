@@ -1,0 +1,204 @@
+#include "compact/output.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/hash.h"
+#include "kv/file_name.h"
+
+// ---- the set
+
+void output_set_init(struct output_set *s, const struct compact_env *env,
+                     struct compact_progress *progress)
+{
+    *s = (struct output_set){.env = env, .progress = progress};
+}
+
+static bool output_set_is_empty(const struct output_set *s)
+{
+    const struct edit *e = &s->edit;
+    return e->table_count == 0 && e->space_count == 0 && e->second_count == 0 &&
+           e->flushed_commit == 0 && e->log_first_segment == 0;
+}
+
+strata_rc output_set_install(struct output_set *s)
+{
+    if (output_set_is_empty(s)) {
+        return STRATA_OK;
+    }
+    if (s->file_count != 0) {
+        strata_rc rc = os_dir_sync(s->env->tables.dir);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    strata_rc rc = s->env->install(s->env->ctx, &s->edit);
+    s->file_count = 0;
+    s->bytes = 0;
+    edit_release(&s->edit);
+    s->edit = (struct edit){0};
+    return rc;
+}
+
+void output_set_release(struct output_set *s)
+{
+    for (size_t i = 0; i < s->file_count; i++) {
+        char name[FILE_NAME_BYTES];
+        file_name_make(name, FILE_TABLE, s->files[i]);
+        // What stays behind is removed by the next open.
+        strata_rc ignored = os_dir_unlink(s->env->tables.dir, name);
+        (void)ignored;
+    }
+    free(s->files);
+    edit_release(&s->edit);
+    *s = (struct output_set){0};
+}
+
+// Room for one more file beside those that are being written, so that a complete table is never
+// forgotten.
+static strata_rc output_set_reserve(struct output_set *s)
+{
+    if (s->file_count + s->writers < s->file_capacity) {
+        return STRATA_OK;
+    }
+    size_t capacity = s->file_capacity == 0 ? 16 : s->file_capacity * 2;
+    uint64_t *files = alloc_resize(s->files, capacity, sizeof *files);
+    if (files == NULL) {
+        return alloc_failed("files of a job", capacity * sizeof *files);
+    }
+    s->files = files;
+    s->file_capacity = capacity;
+    return STRATA_OK;
+}
+
+// ---- a run
+
+static strata_compression output_compression(const strata_keyspace_options *options,
+                                             const struct output_place *place)
+{
+    if (options->compression != STRATA_COMPRESSION_DEFAULT) {
+        return options->compression;
+    }
+    return place->history || place->last ? STRATA_COMPRESSION_ZSTD : STRATA_COMPRESSION_LZ4;
+}
+
+void output_init(struct output *o, struct output_set *set, const struct catalog_space *space,
+                 const struct output_place *place)
+{
+    const strata_keyspace_options *options = &space->options;
+    ASSERT(place->level < TREE_LEVELS_MAX && place->level < place->levels);
+    *o = (struct output){.set = set, .place = *place};
+    o->options = (struct table_options){
+        .keyspace = space->number,
+        .keyspace_name = space->name,
+        .history = place->history,
+        .level = place->level,
+        .incarnation = set->env->incarnation,
+        .block_bytes = place->history ? options->history_block_bytes : options->block_bytes,
+        .compression = output_compression(options, place),
+        .filter_bits = options->filter_off ? 0
+                                           : shape_filter_bits(options->filter_bits, place->level,
+                                                               place->levels, place->size_ratio),
+    };
+}
+
+void output_release(struct output *o)
+{
+    if (o->writer != NULL) {
+        table_writer_abandon(o->writer);
+        o->writer = NULL;
+        o->set->writers--;
+    }
+}
+
+// Has the run of keys passed a bound of the neighbour since the last key?
+static bool output_passes_bound(struct output *o, struct slice key)
+{
+    const struct run *r = o->place.neighbour;
+    uint32_t at = o->neighbour_at;
+    while (at < r->count && slice_compare(table_meta(r->tables[at])->upper, key) <= 0) {
+        at++;
+    }
+    bool passes = at != o->neighbour_at;
+    o->neighbour_at = at;
+    return passes;
+}
+
+// Half of the size is enough at a bound of the neighbour: a later merge into it then reads fewer
+// tables that it overlaps in part only.
+bool output_is_full(struct output *o, struct slice key)
+{
+    bool passes = o->place.neighbour != NULL && output_passes_bound(o, key);
+    if (o->writer == NULL) {
+        return false;
+    }
+    uint64_t bytes = table_writer_bytes(o->writer);
+    return bytes >= o->place.table_bytes || (passes && bytes >= o->place.table_bytes / 2);
+}
+
+static strata_rc output_open(struct output *o)
+{
+    const struct compact_env *env = o->set->env;
+    strata_rc rc = output_set_reserve(o->set);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    if (o->place.run == 0) {
+        o->place.run = env->new_run_number(env->ctx);
+    }
+    o->file = env->new_file_number(env->ctx);
+    rc = table_writer_new(env->tables.dir, o->file, &o->options, &o->writer);
+    o->set->writers += rc == STRATA_OK;
+    return rc;
+}
+
+strata_rc output_add(struct output *o, const struct kv_entry *e)
+{
+    if (o->writer == NULL) {
+        strata_rc rc = output_open(o);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    return table_writer_add(o->writer, e, hash_key(kv_key(e)));
+}
+
+strata_rc output_add_range(struct output *o, const struct range_fragment *f)
+{
+    ASSERT(!o->place.history && f->count > 0);
+    if (o->writer == NULL) {
+        strata_rc rc = output_open(o);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    return table_writer_add_range(o->writer, f);
+}
+
+strata_rc output_cut(struct output *o)
+{
+    if (o->writer == NULL) {
+        return STRATA_OK;
+    }
+    struct output_set *s = o->set;
+    const struct compact_env *env = s->env;
+    struct table_meta meta = {0};
+    struct table_writer *writer = o->writer;
+    o->writer = NULL;
+    s->writers--;
+    ASSERT(s->file_count < s->file_capacity);
+    // Noted before: a finish that fails has closed the file, and leaves it for the set to remove.
+    s->files[s->file_count++] = o->file;
+    strata_rc rc = table_writer_finish(writer, &meta);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    ASSERT(meta.file == o->file && meta.history == o->place.history);
+    meta.time_least_us = env->commit_time(env->ctx, meta.commit_least);
+    meta.time_greatest_us = env->commit_time(env->ctx, meta.commit_greatest);
+    s->bytes += meta.bytes;
+    s->progress->bytes_written += meta.bytes;
+    rc = edit_add_table(&s->edit, o->options.keyspace, o->place.history, o->place.level,
+                        o->place.run, &meta, NULL);
+    table_meta_release(&meta);
+    return rc;
+}
