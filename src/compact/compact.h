@@ -1,7 +1,9 @@
 // Background jobs: the flush of sealed memtables, the merge of runs of a live tree, the merge of
 // runs of a history tree. Each is an object that works in bounded steps; the database owns the
-// thread. Rules: architecture, section 5. Nothing is materialised: entries stream from cursors to
-// writers.
+// thread. Rules: architecture, section 5. Entries stream from cursors to writers; in memory are the
+// range deletes of the inputs, the bounds of older tables and a few blocks.
+//
+// Thread rule: one thread at a time for each job; jobs of different inputs run side by side.
 #ifndef COMPACT_COMPACT_H
 #define COMPACT_COMPACT_H
 
@@ -47,12 +49,13 @@ struct flush;
 // Writes the memtables (sealed together at `commit`, one a keyspace) as one run on level 0 of each
 // keyspace's live tree and, for the versions that were superseded inside the memtable, one history
 // run; installs one edit with flushed_commit = commit and what else `base` says (log_first_segment,
-// seconds ...; may be NULL; not kept).
+// seconds ...; may be NULL; not kept). Everything older must be in the spaces' trees: memtables
+// that were sealed before are flushed and installed before.
 strata_rc flush_new(const struct compact_env *env, const struct flush_source *sources, size_t count,
                     uint64_t commit, uint64_t memtable_bytes, const struct edit *base,
                     struct flush **flush_out) STRATA_MUST_CHECK;
 // One bounded step (about a MiB of entries, or the install). *done_out when everything is
-// installed.
+// installed. After an error the job can only be freed; the same holds for a merge.
 strata_rc flush_step(struct flush *f, bool *done_out) STRATA_MUST_CHECK;
 const struct compact_progress *flush_progress(const struct flush *f);
 void flush_free(struct flush *f); // also in the middle: removes unfinished files. NULL is ignored
@@ -75,6 +78,10 @@ strata_rc merge_new(const struct compact_env *env, const struct catalog_space *s
 strata_rc merge_step(struct merge *m, bool *done_out) STRATA_MUST_CHECK;
 const struct compact_progress *merge_progress(const struct merge *m);
 uint64_t merge_bytes_total(const struct merge *m); // of the inputs
-void merge_free(struct merge *m);                  // as flush_free
+// The run of the keyspace's history that a live merge ejects into, slice by slice; 0 for a merge of
+// history. It must be claimed in the history tree until the merge is freed: a job that wrote into
+// its place would collide with later slices.
+uint64_t merge_ejected_run(const struct merge *m);
+void merge_free(struct merge *m); // as flush_free
 
 #endif

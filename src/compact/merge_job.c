@@ -27,6 +27,7 @@ struct merge {
     struct shape_job job;
     uint64_t slice_bytes;
     uint64_t output_run;
+    uint64_t ejected_run;
     uint64_t bytes_total;
     struct merge_plan plan;
     size_t group_at;
@@ -100,11 +101,12 @@ static void merge_place_outputs(struct merge *m, const struct catalog_space *spa
         .neighbour = neighbour,
     };
     output_init(&m->main, &m->set, &m->space, &place);
-    // All slices eject into one run, whose number is taken with its first table.
+    // All slices eject into one run.
     uint32_t history_levels = space->history == NULL ? 0 : space->history->level_count;
     struct output_place ejected = {
         .history = true,
         .levels = history_levels == 0 ? 1 : history_levels,
+        .run = m->ejected_run,
         .table_bytes = shape->table_bytes,
         .size_ratio = shape->size_ratio,
     };
@@ -130,6 +132,7 @@ static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space
     if (m->output_run == 0) {
         m->output_run = m->env.new_run_number(m->env.ctx);
     }
+    m->ejected_run = m->history ? 0 : m->env.new_run_number(m->env.ctx);
     merge_place_outputs(m, space, shape, neighbour);
     return STRATA_OK;
 }
@@ -430,6 +433,11 @@ const struct compact_progress *merge_progress(const struct merge *m)
 uint64_t merge_bytes_total(const struct merge *m)
 {
     return m->bytes_total;
+}
+
+uint64_t merge_ejected_run(const struct merge *m)
+{
+    return m->ejected_run;
 }
 
 void merge_free(struct merge *m)

@@ -65,8 +65,7 @@ struct world {
     bool stopping;
     char keys[KEYS][32];
     struct versions naive[KEYS];
-    uint32_t run_claimed_count; // runs that a merge in work has as inputs
-    uint64_t run_claimed[SOURCES_MAX];
+    uint64_t ejected_run; // of the live merge in work
 };
 
 static void versions_push(struct versions *v, uint64_t commit, uint64_t end, uint8_t kind)
@@ -528,7 +527,7 @@ static void world_check(struct world *w)
             uint64_t expected = want.kind == KV_PUT ? want.commit : 0;
             if (image_get(w, &m, k, at) != expected) {
                 wrong("key %u at %d: commit %d, expected %d", k, (int)at,
-                         (int)image_get(w, &m, k, at), (int)expected);
+                      (int)image_get(w, &m, k, at), (int)expected);
             }
         }
         for (size_t i = 0; i < w->naive[k].count && w->retain_all; i++) {
@@ -570,6 +569,11 @@ static bool pick_job(struct world *w, const struct tree *t, struct shape_job *jo
             }
         }
     }
+    for (uint32_t n = 0; n < job->input_count; n++) {
+        if (job->inputs[n]->number == w->ejected_run) {
+            return false;
+        }
+    }
     uint32_t level = job->input_levels[job->input_count - 1];
     job->output_level = level;
     job->output_run = job->inputs[job->input_count - 1]->number;
@@ -597,6 +601,9 @@ static void merge_world(struct world *w, bool history, bool with_writes)
         STRATA_OK);
     bool done = false;
     bool gives_up = prng_one_in(&w->random, 6);
+    if (!history) {
+        w->ejected_run = merge_ejected_run(m);
+    }
     while (!done && !(gives_up && prng_one_in(&w->random, 3))) {
         assert_int_equal(merge_step(m, &done), STRATA_OK);
         if (with_writes && prng_one_in(&w->random, 3)) {
@@ -617,6 +624,7 @@ static void merge_world(struct world *w, bool history, bool with_writes)
     w->moved += p->tables_moved;
     w->ejected += p->ejected;
     w->receipts += p->receipts;
+    w->ejected_run = history ? w->ejected_run : 0;
     merge_free(m);
 }
 
