@@ -129,6 +129,31 @@ static bool pick_down(const struct pick *p, uint32_t level, uint32_t first, stru
     return true;
 }
 
+// Takes runs [first, count) of the level into the newest run of the next level, while the two are
+// within its share of that level's bytes; else down.
+static bool pick_grow(const struct pick *p, uint32_t level, uint32_t first, struct shape_job *job)
+{
+    const struct level *l = &p->tree->levels[level];
+    const struct level *next = &p->tree->levels[level + 1];
+    uint64_t share = shape_level_at(p->shape, level + 1).bytes_max /
+                     shape_runs_max(p->tree, p->shape, level + 1);
+    if (next->count == 0 || run_claimed(p, next->runs[0]) || l->count - first >= INPUTS_MAX) {
+        return pick_down(p, level, first, job);
+    }
+    uint64_t bytes = next->runs[0]->bytes;
+    for (uint32_t i = first; i < l->count; i++) {
+        bytes += l->runs[i]->bytes;
+    }
+    if (bytes > share) {
+        return pick_down(p, level, first, job);
+    }
+    job_add_runs(job, l, level, first, l->count);
+    job_add(job, next->runs[0], level + 1);
+    job->output_level = level + 1;
+    job->output_run = next->runs[0]->number;
+    return true;
+}
+
 // Takes runs [first, count) of the level into the next level, which becomes one run.
 static bool pick_into(const struct pick *p, uint32_t level, uint32_t first, struct shape_job *job)
 {
@@ -241,7 +266,7 @@ static bool pick_level(const struct pick *p, uint32_t level, struct shape_job *j
         return pick_into(p, level, first, job);
     }
     return p->shape->last_runs_max > 1 ? pick_tiered(p, level, first, job)
-                                       : pick_down(p, level, first, job);
+                                       : pick_grow(p, level, first, job);
 }
 
 bool shape_pick(const struct tree *tree, const struct shape *shape,
