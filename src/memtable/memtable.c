@@ -23,7 +23,9 @@
 #define MEMTABLE_CHUNK_LEAST ((size_t)16 << 10)
 #define MEMTABLE_CHUNK_MOST ((size_t)2 << 20)
 
-#define MEMTABLE_ADD_BYTES_MAX (RECORD_BYTES_MAX + sizeof(struct memtable_range))
+// A point takes more than a range delete.
+#define MEMTABLE_ADD_BYTES_MAX RECORD_BYTES_MAX
+static_assert(RECORD_BYTES_MAX >= sizeof(struct memtable_range) + 8, "room for a range delete");
 
 strata_rc memtable_new(struct memtable **memtable_out)
 {

@@ -1,9 +1,11 @@
 // The range deletes of a memtable: a list that the writer extends, with fragmented objects
 // (kv/range_dels.h) built from it.
 //
-// Lookups use `base`, which the writer rebuilds when the list has grown by a quarter, and walk the
-// few range deletes that are newer. Cursors want one whole object: it is built when one asks, and
-// again only when range deletes were added since. All objects live as long as the memtable.
+// Lookups ask a chain of objects, each of which holds a part of the list, and walk the few range
+// deletes that are newer. The writer makes an object of every 16 and merges it with those that are
+// not much larger, so that the chain is short. Cursors want one whole object: it is built when one
+// asks, and again only when range deletes were added since. All objects live as long as the
+// memtable.
 //
 // Thread rule: one writer calls memtable_ranges_add; lookups take no lock; whole objects are built
 // under the lock inside.
@@ -23,20 +25,24 @@ struct memtable_range {
 };
 
 struct memtable_range_object {
-    struct memtable_range_object *older;
+    struct memtable_range_object *made_before; // to free all
+    const struct memtable_range_object *below; // holds what is older, or NULL
     struct range_dels *dels;
-    uint64_t count; // of range deletes in it
+    uint64_t first; // range deletes that are older than those in it
+    uint64_t count; // range deletes up to the newest in it
 };
 
 struct memtable_ranges {
     // Stored with release by memtable_ranges_add, loaded with acquire by lookups and builders.
     const struct memtable_range *_Atomic newest;
-    // Stored with release by memtable_ranges_add, loaded with acquire by lookups and builders.
-    struct memtable_range_object *_Atomic base;
-    _Atomic size_t bytes; // of the objects
+    // Top of the chain. Stored with release by memtable_ranges_add, loaded with acquire by lookups
+    // and builders.
+    const struct memtable_range_object *_Atomic top;
+    struct memtable_range_object *made; // the writer's: all objects it has made
+    _Atomic size_t bytes;               // of the objects
     struct {
         struct os_mutex lock;
-        struct memtable_range_object *whole; // newest first
+        struct memtable_range_object *whole; // the newest; older ones in made_before
     } mu;
 };
 
