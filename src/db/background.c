@@ -100,7 +100,6 @@ strata_rc db_flush_begin(strata_db *db, const struct compact_env *env, struct ge
     struct edit base = {0};
     strata_rc rc = flush_sources(db, g, catalog, &sources, &count);
     if (rc == STRATA_OK) {
-        base.log_first_segment = db->wal == NULL ? 0 : wal_oldest_segment(db->wal);
         rc = times_into_edit(db, catalog->flushed_commit, g->sealed_commit, &base);
     }
     if (rc == STRATA_OK) {
