@@ -51,8 +51,8 @@ struct shape_job {
     double score; // how overdue: 1.0 is exactly full
 };
 
-// Runs that a job works on already, inputs and outputs: they cannot be inputs, and no job may pass
-// over them such that its result would end up on the wrong side of them in age.
+// Runs that jobs under way have as inputs: they cannot be inputs, and no job may pass over them
+// such that its result would end up on the wrong side of them in age.
 struct shape_claims {
     const uint64_t *runs;
     size_t count;

@@ -19,8 +19,12 @@
 // Every job either makes fewer runs (two or more inputs) or moves one run to a deeper level;
 // results never rise. So the sum over runs of (32 - level) falls with every job, and picking ends.
 //
-// A run that a job is filling but that was not there when the job was picked is not claimed by
-// number. It may be picked: what the job adds later has other keys, and stands in a newer place.
+// Claims name the inputs of the jobs under way. A new run that such a job is filling, slice of keys
+// by slice, may be picked as an input: what the job adds to it later has other keys and is newer
+// than whatever is older. It must not be picked as the place of a result, which would overlap what
+// comes. For live runs the rule of the oldest run sees to that: whoever fills a run on a level has
+// claimed the oldest runs of the level above. A history run is filled by a live merge, so no job of
+// a tiered tree puts its result in the place of a run.
 #include "shape/shape.h"
 
 #include "base/assert.h"
@@ -213,7 +217,8 @@ static bool pick_relief(const struct pick *p, struct shape_job *job)
     }
     uint32_t soft = shape_level_at(p->shape, 0).runs_max;
     uint32_t hard = p->shape->level0_runs_max;
-    bool behind = hard > soft && l->count > soft + (hard - soft) / 2;
+    bool behind =
+        p->shape->last_runs_max == 1 && hard > soft && l->count > soft + (hard - soft) / 2;
     return behind && end > soft && pick_within(p, 0, 0, end, job);
 }
 

@@ -193,43 +193,51 @@ static void a_full_compaction_of_too_many_runs_goes_by_parts(void **state)
 
 // ---- simulations
 
-// A run's place in age is the flushes it holds: from `oldest` to `newest`.
+#define HALVES 2 // the key space is cut in two; a job goes through it one half at a time
+
+// A run's place in age is the flushes it holds in each half of the keys: from `oldest` to `newest`,
+// both 0 when it holds none there.
 struct age {
-    uint64_t oldest, newest;
+    uint64_t oldest, newest, bytes;
 };
 
 struct flight { // a job under way
     struct shape_job job;
+    uint64_t numbers[64];        // of the inputs, which may be gone before it ends
+    struct age held[64][HALVES]; // by the inputs when it was picked
     uint64_t output_run;
+    uint32_t half; // that comes next
 };
 
 struct simulation {
     struct shape_tree s;
-    struct age ages[SHAPE_TREE_RUNS]; // of s.runs
+    struct age ages[SHAPE_TREE_RUNS][HALVES]; // of s.runs
+    enum kind kind;
     struct shape shape;
     uint64_t next_run, flushes;
     uint64_t bytes_flushed, bytes_merged;
     struct flight flights[2];
     size_t flight_count;
+    uint64_t filling[4]; // history runs whose second half is still to come
+    size_t filling_count;
 };
 
-static struct run *sim_new_run(struct simulation *x)
+static struct age *ages_of(struct simulation *x, const struct run *r)
 {
-    for (size_t i = 0; i < SHAPE_TREE_RUNS; i++) {
-        if (x->s.runs[i].number == 0) {
-            return &x->s.runs[i];
+    return x->ages[r - x->s.runs];
+}
+
+static struct run *sim_find(struct simulation *x, uint32_t level, uint64_t number)
+{
+    for (uint32_t i = 0; i < x->s.tree.levels[level].count; i++) {
+        if (x->s.order[level][i]->number == number) {
+            return x->s.order[level][i];
         }
     }
-    fail_msg("more runs than a tree should have");
     return NULL;
 }
 
-static struct age *age_of(struct simulation *x, const struct run *r)
-{
-    return &x->ages[r - x->s.runs];
-}
-
-static void sim_insert(struct simulation *x, uint32_t level, struct run *r)
+static void sim_place(struct simulation *x, uint32_t level, struct run *r)
 {
     struct level *l = &x->s.tree.levels[level];
     uint32_t at = 0;
@@ -242,45 +250,95 @@ static void sim_insert(struct simulation *x, uint32_t level, struct run *r)
     l->count++;
 }
 
-static void sim_remove(struct simulation *x, uint32_t level, const struct run *r)
+// Puts keys of one half into a run, which is made when it is not there.
+static void sim_put(struct simulation *x, uint32_t level, uint64_t number, uint32_t half,
+                    struct age age)
 {
+    struct run *r = sim_find(x, level, number);
+    for (size_t i = 0; r == NULL && i < SHAPE_TREE_RUNS; i++) {
+        if (x->s.runs[i].number == 0) {
+            r = &x->s.runs[i];
+            *r = (struct run){.number = number};
+            memset(ages_of(x, r), 0, sizeof x->ages[0]);
+            sim_place(x, level, r);
+        }
+    }
+    assert_non_null(r);
+    assert_int_equal(ages_of(x, r)[half].newest, 0); // else tables of the run would overlap
+    ages_of(x, r)[half] = age;
+    r->bytes += age.bytes;
+}
+
+// Takes keys of one half out of a run, which goes with its last.
+static void sim_take(struct simulation *x, uint32_t level, uint64_t number, uint32_t half)
+{
+    struct run *r = sim_find(x, level, number);
+    assert_non_null(r);
+    r->bytes -= ages_of(x, r)[half].bytes;
+    ages_of(x, r)[half] = (struct age){0};
+    if (ages_of(x, r)[1 - half].newest != 0) {
+        return;
+    }
     struct level *l = &x->s.tree.levels[level];
     uint32_t at = 0;
     while (x->s.order[level][at] != r) {
         at++;
-        assert_true(at < l->count);
     }
     l->count--;
     memmove(&x->s.order[level][at], &x->s.order[level][at + 1],
             (l->count - at) * sizeof(struct run *));
+    r->number = 0;
 }
 
-// Runs stand in falling age over the whole tree, without gaps.
+// In each half, runs stand in falling age over the whole tree, without gaps.
 static void sim_check(struct simulation *x)
 {
-    uint64_t expected = x->flushes;
     shape_tree_count(&x->s);
+    uint64_t expected[HALVES] = {x->flushes, x->flushes};
     for (uint32_t level = 0; level < x->s.tree.level_count; level++) {
         const struct level *l = &x->s.tree.levels[level];
         for (uint32_t i = 0; i < l->count; i++) {
-            const struct age *age = age_of(x, l->runs[i]);
             assert_true(i == 0 || l->runs[i - 1]->number > l->runs[i]->number);
-            assert_int_equal(age->newest, expected);
-            expected = age->oldest - 1;
+            for (uint32_t half = 0; half < HALVES; half++) {
+                const struct age *age = &ages_of(x, l->runs[i])[half];
+                if (age->newest != 0 && x->kind != HISTORY) {
+                    assert_int_equal(age->newest, expected[half]);
+                    expected[half] = age->oldest - 1;
+                }
+            }
         }
     }
-    assert_int_equal(expected, 0);
+    assert_true(x->kind == HISTORY || (expected[0] == 0 && expected[1] == 0));
 }
 
-static void sim_flush(struct simulation *x, uint64_t bytes)
+static struct age sim_flushed(const struct simulation *x, uint64_t bytes, uint32_t half)
 {
-    struct run *r = sim_new_run(x);
+    return (struct age){x->flushes, x->flushes, half == 0 ? bytes / 2 : bytes - bytes / 2};
+}
+
+static void sim_flush(struct simulation *x, uint32_t level, uint64_t bytes)
+{
+    uint64_t run = x->next_run++;
     x->flushes++;
-    *r = (struct run){.number = x->next_run++, .bytes = bytes};
-    *age_of(x, r) = (struct age){x->flushes, x->flushes};
-    sim_insert(x, 0, r);
     x->bytes_flushed += bytes;
+    sim_put(x, level, run, 0, sim_flushed(x, bytes, 0));
+    if (x->kind == HISTORY && x->filling_count < 4 && run % 3 == 0) {
+        x->filling[x->filling_count++] = run;
+    } else {
+        sim_put(x, level, run, 1, sim_flushed(x, bytes, 1));
+    }
     sim_check(x);
+}
+
+// A live merge ejects the rest of its first history run.
+static void sim_fill(struct simulation *x)
+{
+    if (x->filling_count > 0) {
+        sim_put(x, 0, x->filling[0], 1, sim_flushed(x, 100, 1));
+        x->filling_count--;
+        memmove(x->filling, x->filling + 1, x->filling_count * sizeof x->filling[0]);
+        sim_check(x);
+    }
 }
 
 static bool sim_start(struct simulation *x)
@@ -290,52 +348,62 @@ static bool sim_start(struct simulation *x)
     for (size_t i = 0; i < x->flight_count; i++) {
         const struct flight *f = &x->flights[i];
         for (uint32_t k = 0; k < f->job.input_count; k++) {
-            x->s.claimed[x->s.claims.count++] = f->job.inputs[k]->number;
+            x->s.claimed[x->s.claims.count++] = f->numbers[k];
         }
-        x->s.claimed[x->s.claims.count++] = f->output_run;
     }
     if (!shape_pick(&x->s.tree, &x->shape, &x->s.claims, &job)) {
         return false;
     }
+    struct flight *f = &x->flights[x->flight_count++];
+    *f = (struct flight){.job = job};
+    f->output_run = job.output_run != 0 ? job.output_run : x->next_run++;
     for (uint32_t k = 0; k < job.input_count; k++) {
         for (size_t i = 0; i < x->s.claims.count; i++) {
             assert_int_not_equal(job.inputs[k]->number, x->s.claimed[i]);
         }
-        if (k > 0) { // adjacent in age
-            assert_int_equal(age_of(x, job.inputs[k])->newest,
-                             age_of(x, job.inputs[k - 1])->oldest - 1);
-        }
+        f->numbers[k] = job.inputs[k]->number;
+        memcpy(f->held[k], ages_of(x, job.inputs[k]), sizeof f->held[k]);
     }
-    assert_int_equal(job.to_last, age_of(x, job.inputs[job.input_count - 1])->oldest == 1);
-    x->flights[x->flight_count++] =
-        (struct flight){job, job.output_run != 0 ? job.output_run : x->next_run++};
     return true;
 }
 
-static void sim_finish(struct simulation *x, size_t index)
+// One half of a job: its inputs' keys of that half leave their runs, the result comes in.
+static void sim_step(struct simulation *x, size_t index)
 {
-    struct flight f = x->flights[index];
-    x->flights[index] = x->flights[--x->flight_count];
-    struct age age = {.newest = age_of(x, f.job.inputs[0])->newest};
-    uint64_t bytes = 0;
-    for (uint32_t k = 0; k < f.job.input_count; k++) {
-        age.oldest = age_of(x, f.job.inputs[k])->oldest;
-        bytes += f.job.inputs[k]->bytes;
-        sim_remove(x, f.job.input_levels[k], f.job.inputs[k]);
-        *f.job.inputs[k] = (struct run){0};
+    struct flight *f = &x->flights[index];
+    struct age result = {0};
+    for (uint32_t k = 0; k < f->job.input_count; k++) {
+        const struct age *held = &f->held[k][f->half];
+        if (held->newest == 0) {
+            continue;
+        }
+        sim_take(x, f->job.input_levels[k], f->numbers[k], f->half);
+        result.newest = result.newest == 0 ? held->newest : result.newest;
+        result.oldest = held->oldest;
+        result.bytes += held->bytes;
     }
-    struct run *r = sim_new_run(x);
-    *r = (struct run){.number = f.output_run, .bytes = bytes};
-    *age_of(x, r) = age;
-    sim_insert(x, f.job.output_level, r);
-    x->bytes_merged += f.job.relabel ? 0 : bytes;
+    if (result.newest != 0) {
+        sim_put(x, f->job.output_level, f->output_run, f->half, result);
+        x->bytes_merged += f->job.relabel ? 0 : result.bytes;
+    }
     sim_check(x);
+    if (++f->half == HALVES) {
+        x->flights[index] = x->flights[--x->flight_count];
+    }
+}
+
+static void sim_finish(struct simulation *x)
+{
+    while (x->flight_count > 0) {
+        sim_step(x, 0);
+    }
 }
 
 static struct simulation *sim_new(enum kind kind, uint64_t memtable_bytes)
 {
     struct simulation *x = calloc(1, sizeof *x);
     assert_non_null(x);
+    x->kind = kind;
     x->shape = shape_for(kind, memtable_bytes);
     x->next_run = 1;
     x->s.claims.runs = x->s.claimed;
@@ -347,11 +415,12 @@ static struct simulation *sim_new(enum kind kind, uint64_t memtable_bytes)
 static void sim_settle(struct simulation *x)
 {
     uint64_t jobs = 0;
-    while (x->flight_count > 0) {
-        sim_finish(x, 0);
+    sim_finish(x);
+    while (x->filling_count > 0) {
+        sim_fill(x);
     }
     while (sim_start(x)) {
-        sim_finish(x, 0);
+        sim_finish(x);
         assert_in_range(++jobs, 1, 1000);
     }
     assert_int_equal(shape_debt_bytes(&x->s.tree, &x->shape), 0);
@@ -379,12 +448,8 @@ static void random_trees_always_settle(void **state)
         // Any tree: runs of any size on any level, oldest first, deepest first.
         for (uint32_t level = 1 + (uint32_t)prng_below(&random, 6); level-- > 0;) {
             for (uint64_t runs = prng_below(&random, level == 0 ? 90 : 12); runs > 0; runs--) {
-                struct run *r = sim_new_run(x);
                 uint64_t bytes = prng_below(&random, 1000ull << prng_below(&random, 3 * level + 3));
-                *r = (struct run){.number = x->next_run++, .bytes = 1 + bytes};
-                x->flushes++;
-                *age_of(x, r) = (struct age){x->flushes, x->flushes};
-                sim_insert(x, level, r);
+                sim_flush(x, level, 2 + bytes);
             }
         }
         sim_check(x);
@@ -402,15 +467,18 @@ static void flushes_and_two_jobs_at_once_keep_the_order(void **state)
         struct simulation *x = sim_new((enum kind)(seed % 3), 1000);
         uint64_t small = prng_below(&random, 3); // sizes vary, or are all tiny, or all full
         for (int step = 0; step < 1500; step++) {
-            uint64_t what = prng_below(&random, 4);
-            if (what < 2 && x->s.tree.levels[0].count < 60) {
-                sim_flush(x, small == 0   ? 1 + prng_below(&random, 1000)
-                             : small == 1 ? 1 + prng_below(&random, 9)
-                                          : 1000);
-            } else if (what == 2 && x->flight_count < 2) {
+            uint64_t what = prng_below(&random, 10);
+            if (what < 3 && x->s.tree.levels[0].count < 60) {
+                sim_flush(x, 0,
+                          small == 0   ? 2 + prng_below(&random, 1000)
+                          : small == 1 ? 2 + prng_below(&random, 9)
+                                       : 1000);
+            } else if (what == 3) {
+                sim_fill(x);
+            } else if (what < 6 && x->flight_count < 2) {
                 (void)sim_start(x);
             } else if (x->flight_count > 0) {
-                sim_finish(x, prng_below(&random, x->flight_count));
+                sim_step(x, prng_below(&random, x->flight_count));
             }
         }
         sim_settle(x);
@@ -424,9 +492,9 @@ static double amplification(enum kind kind, uint64_t flushes, uint64_t memtable_
 {
     struct simulation *x = sim_new(kind, memtable_bytes);
     for (uint64_t i = 0; i < flushes; i++) {
-        sim_flush(x, flush_bytes);
+        sim_flush(x, 0, flush_bytes);
         while (sim_start(x)) {
-            sim_finish(x, 0);
+            sim_finish(x);
         }
     }
     double result = 1 + (double)x->bytes_merged / (double)x->bytes_flushed;
