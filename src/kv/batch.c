@@ -118,7 +118,7 @@ strata_rc batch_decode(const uint8_t **at, const uint8_t *end, struct batch_op *
 // ---- normalising
 
 // Up to this many operations are compared pairwise: no allocation, and faster than hashing.
-#define NORMALISE_PAIRWISE_MAX 32u
+#define BATCH_PAIRWISE_MAX 32u
 
 static bool batch_is_point(const struct batch_op *op)
 {
@@ -352,7 +352,7 @@ strata_rc batch_normalise(struct slice bytes, uint32_t count, struct batch_op *o
         return fail(STRATA_CORRUPT, "batch: %zu bytes behind its %u operations", (size_t)(end - at),
                     count);
     }
-    if (count > NORMALISE_PAIRWISE_MAX) {
+    if (count > BATCH_PAIRWISE_MAX) {
         return batch_normalise_hashed(ops_out, count, kept_out);
     }
     *kept_out = batch_normalise_pairwise(ops_out, count);

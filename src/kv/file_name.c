@@ -5,27 +5,27 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define NUMBER_DIGITS_MIN 6
-#define NUMBER_DIGITS_MAX 20
+#define FILE_NUMBER_DIGITS_MIN 6
+#define FILE_NUMBER_DIGITS_MAX 20
 
 struct file_suffix {
     enum file_kind kind;
     const char *text;
 };
 
-static const struct file_suffix suffixes[] = {
+static const struct file_suffix file_suffixes[] = {
     {FILE_MANIFEST, ".manifest"}, {FILE_LOG, ".log"}, {FILE_TABLE, ".table"},
     {FILE_VALUE, ".value"},       {FILE_TMP, ".tmp"},
 };
 
-#define SUFFIX_COUNT (sizeof suffixes / sizeof suffixes[0])
+#define FILE_SUFFIX_COUNT (sizeof file_suffixes / sizeof file_suffixes[0])
 
 void file_name_make(char to[FILE_NAME_BYTES], enum file_kind kind, uint64_t number)
 {
     const char *suffix = NULL;
-    for (size_t i = 0; i < SUFFIX_COUNT; i++) {
-        if (suffixes[i].kind == kind) {
-            suffix = suffixes[i].text;
+    for (size_t i = 0; i < FILE_SUFFIX_COUNT; i++) {
+        if (file_suffixes[i].kind == kind) {
+            suffix = file_suffixes[i].text;
         }
     }
     int bytes;
@@ -46,13 +46,13 @@ static uint64_t file_name_number(const char *name, size_t *digits_out)
     size_t digits = 0;
     *digits_out = 0;
     for (; name[digits] >= '0' && name[digits] <= '9'; digits++) {
-        if (digits == NUMBER_DIGITS_MAX || __builtin_mul_overflow(number, 10u, &number) ||
+        if (digits == FILE_NUMBER_DIGITS_MAX || __builtin_mul_overflow(number, 10u, &number) ||
             __builtin_add_overflow(number, (uint64_t)(name[digits] - '0'), &number)) {
             return 0;
         }
     }
-    bool padded = digits == NUMBER_DIGITS_MIN;
-    bool full = digits > NUMBER_DIGITS_MIN && name[0] != '0';
+    bool padded = digits == FILE_NUMBER_DIGITS_MIN;
+    bool full = digits > FILE_NUMBER_DIGITS_MIN && name[0] != '0';
     if (padded || full) {
         *digits_out = digits;
     }
@@ -75,9 +75,9 @@ bool file_name_parse(const char *name, enum file_kind *kind_out, uint64_t *numbe
     if (digits == 0) {
         return false;
     }
-    for (size_t i = 0; i < SUFFIX_COUNT; i++) {
-        if (strcmp(name + digits, suffixes[i].text) == 0) {
-            *kind_out = suffixes[i].kind;
+    for (size_t i = 0; i < FILE_SUFFIX_COUNT; i++) {
+        if (strcmp(name + digits, file_suffixes[i].text) == 0) {
+            *kind_out = file_suffixes[i].kind;
             *number_out = number;
             return true;
         }

@@ -13,7 +13,7 @@
 #include "base/assert.h"
 #include "base/fail.h"
 
-#define MARK_ROOM (WAL_RECORD_HEADER_BYTES + WAL_MARK_BYTES)
+#define WAL_MARK_ROOM (WAL_RECORD_HEADER_BYTES + WAL_MARK_BYTES)
 
 // Where a record, and a mark before it, go.
 struct wal_placing {
@@ -111,7 +111,7 @@ static inline struct wal_placing wal_place_locked(const struct wal *w, uint64_t 
     p.end = begin;
     if (wal_mark_due_locked(w)) {
         p.mark = begin;
-        p.end = wal_flow_end(begin, MARK_ROOM);
+        p.end = wal_flow_end(begin, WAL_MARK_ROOM);
     }
     if (record_bytes != 0) {
         p.record = p.mark == 0 ? begin : wal_record_begin(p.end);
@@ -151,7 +151,7 @@ static strata_rc wal_write_placed(struct wal *w, const struct wal_placing *p,
     }
     if (p->mark != 0 && h != NULL) {
         // The few bytes between the mark and the record.
-        uint64_t gap = wal_flow_end(p->mark, MARK_ROOM);
+        uint64_t gap = wal_flow_end(p->mark, WAL_MARK_ROOM);
         memset(w->gather.base + (gap - p->from), 0, (size_t)(p->record - gap));
     }
     struct wal_sink sink = {&w->gather, p->from, s->seed, w->config.incarnation};
@@ -268,7 +268,7 @@ static strata_rc wal_activate_locked(struct wal *w, struct wal_segment *s)
 static strata_rc wal_next_segment_locked(struct wal *w, uint64_t record_bytes)
 {
     // In a fresh segment, and with a mark before it (news can come while the lock is given back).
-    uint64_t mark_end = wal_flow_end(wal_record_begin(WAL_PAGE_BYTES), MARK_ROOM);
+    uint64_t mark_end = wal_flow_end(wal_record_begin(WAL_PAGE_BYTES), WAL_MARK_ROOM);
     uint64_t bytes_min = wal_page_up(wal_flow_end(wal_record_begin(mark_end), record_bytes));
     struct wal_segment *s;
     strata_rc rc = wal_prepare_take_locked(w, bytes_min, &s);

@@ -7,13 +7,13 @@
 // "strata.L" as a number.
 #define WAL_MAGIC 0x4c2e617461727473u
 
-#define CHECKED_BYTES (WAL_SEGMENT_HEADER_BYTES - 8)
+#define WAL_CHECKED_BYTES (WAL_SEGMENT_HEADER_BYTES - 8)
 
 // ---- segment headers
 
 static uint64_t wal_segment_header_check(const uint8_t *bytes)
 {
-    return checksum64(WAL_MAGIC, bytes + 8, CHECKED_BYTES);
+    return checksum64(WAL_MAGIC, bytes + 8, WAL_CHECKED_BYTES);
 }
 
 void wal_segment_header_encode(uint8_t to[WAL_SEGMENT_HEADER_BYTES],

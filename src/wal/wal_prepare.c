@@ -7,7 +7,7 @@
 
 #include "base/assert.h"
 
-#define STEP_BYTES (256u * 1024u)
+#define WAL_STEP_BYTES (256u * 1024u)
 
 // Takes the smallest spare that is large enough. False when there is none.
 static bool wal_spare_take_locked(struct wal *w, uint64_t bytes_min, struct wal_spare *spare_out)
@@ -83,7 +83,7 @@ bool wal_prepare_step(struct os_task *task)
     os_mutex_lock(&w->mu.lock);
     if (!w->mu.preparing && w->mu.ready == NULL && !w->mu.dead) {
         // What failed here is tried again, and reported, by the append that needs the segment.
-        more = wal_prepare_one_locked(w, w->mu.next_bytes, STEP_BYTES) == STRATA_OK &&
+        more = wal_prepare_one_locked(w, w->mu.next_bytes, WAL_STEP_BYTES) == STRATA_OK &&
                w->mu.ready == NULL;
     }
     os_mutex_unlock(&w->mu.lock);

@@ -31,23 +31,23 @@
 
 #include <inttypes.h>
 
-#define WINDOW_BYTES (64u * WAL_PAGE_BYTES)
+#define WAL_WINDOW_BYTES (64u * WAL_PAGE_BYTES)
 
 // A file of the directory whose name is that of a segment.
-struct recover_file {
+struct wal_recover_file {
     uint64_t number;
     uint64_t bytes;
     bool valid; // the header is good and says this number
     struct wal_segment_header h;
 };
 
-struct recover {
+struct wal_recoverer {
     struct os_dir *dir;
     uint64_t flushed_commit;
     struct wal_recovery *out;
     struct buffer numbers; // u64 each, while listing
     strata_rc list_rc;
-    struct recover_file *files; // by number
+    struct wal_recover_file *files; // by number
     size_t count;
     uint64_t incarnation;  // of the log that counts
     uint64_t commit;       // the last good one, flushed or not
@@ -58,8 +58,8 @@ struct recover {
 };
 
 // One segment, read through a window of pages.
-struct recover_reader {
-    struct recover *rv;
+struct wal_recover_reader {
+    struct wal_recoverer *rv;
     struct os_file *file;
     uint64_t bytes; // what lies behind does not count
     uint64_t seed;
@@ -68,9 +68,9 @@ struct recover_reader {
 
 // ---- the directory
 
-static bool recover_visit(void *ctx, const char *name, bool regular)
+static bool wal_recover_visit(void *ctx, const char *name, bool regular)
 {
-    struct recover *rv = ctx;
+    struct wal_recoverer *rv = ctx;
     enum file_kind kind;
     uint64_t number;
     if (regular && file_name_parse(name, &kind, &number) && kind == FILE_LOG) {
@@ -79,26 +79,27 @@ static bool recover_visit(void *ctx, const char *name, bool regular)
     return rv->list_rc == STRATA_OK;
 }
 
-static int recover_file_compare(const void *a, const void *b)
+static int wal_recover_file_compare(const void *a, const void *b)
 {
-    const struct recover_file *x = a;
-    const struct recover_file *y = b;
+    const struct wal_recover_file *x = a;
+    const struct wal_recover_file *y = b;
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static strata_rc recover_open(struct recover *rv, uint64_t number, struct os_file **file_out)
+static strata_rc wal_recover_open(struct wal_recoverer *rv, uint64_t number,
+                                  struct os_file **file_out)
 {
     char name[FILE_NAME_BYTES];
     file_name_make(name, FILE_LOG, number);
     return os_file_open(rv->dir, name, OS_OPEN_READ, file_out);
 }
 
-static strata_rc recover_header(struct recover *rv, struct recover_file *f)
+static strata_rc wal_recover_header(struct wal_recoverer *rv, struct wal_recover_file *f)
 {
     struct os_file *file = NULL;
     uint8_t bytes[WAL_SEGMENT_HEADER_BYTES];
     size_t done = 0;
-    strata_rc rc = recover_open(rv, f->number, &file);
+    strata_rc rc = wal_recover_open(rv, f->number, &file);
     if (rc == STRATA_OK) {
         rc = os_file_size(file, &f->bytes);
     }
@@ -119,9 +120,9 @@ static strata_rc recover_header(struct recover *rv, struct recover_file *f)
     return rc == STRATA_OK ? close_rc : rc;
 }
 
-static strata_rc recover_list(struct recover *rv)
+static strata_rc wal_recover_list(struct wal_recoverer *rv)
 {
-    strata_rc rc = os_dir_list(rv->dir, recover_visit, rv);
+    strata_rc rc = os_dir_list(rv->dir, wal_recover_visit, rv);
     if (rc != STRATA_OK || rv->list_rc != STRATA_OK) {
         return rc != STRATA_OK ? rc : rv->list_rc;
     }
@@ -132,26 +133,26 @@ static strata_rc recover_list(struct recover *rv)
     }
     for (size_t i = 0; i < rv->count && rc == STRATA_OK; i++) {
         memcpy(&rv->files[i].number, rv->numbers.data + i * sizeof(uint64_t), sizeof(uint64_t));
-        rc = recover_header(rv, &rv->files[i]);
+        rc = wal_recover_header(rv, &rv->files[i]);
     }
-    qsort(rv->files, rv->count, sizeof *rv->files, recover_file_compare);
+    qsort(rv->files, rv->count, sizeof *rv->files, wal_recover_file_compare);
     return rc;
 }
 
 // ---- choosing
 
-static bool recover_is_ours(const struct recover *rv, const struct recover_file *f)
+static bool wal_recover_is_ours(const struct wal_recoverer *rv, const struct wal_recover_file *f)
 {
     return f->valid && f->h.incarnation == rv->incarnation;
 }
 
 // Finds the incarnation that counts; 0: there is none, which is an empty log.
-static strata_rc recover_choose(struct recover *rv, uint64_t first_segment)
+static strata_rc wal_recover_choose(struct wal_recoverer *rv, uint64_t first_segment)
 {
     bool any = false;
     rv->incarnation = 0;
     for (size_t i = 0; i < rv->count; i++) {
-        const struct recover_file *f = &rv->files[i];
+        const struct wal_recover_file *f = &rv->files[i];
         any |= f->valid;
         bool counts =
             first_segment != 0 ? f->h.chain == first_segment : f->h.commit <= rv->flushed_commit;
@@ -171,13 +172,14 @@ static strata_rc recover_choose(struct recover *rv, uint64_t first_segment)
     return STRATA_OK;
 }
 
-static strata_rc recover_begin(struct recover *rv, const struct recover_file **begin_out)
+static strata_rc wal_recover_begin(struct wal_recoverer *rv,
+                                   const struct wal_recover_file **begin_out)
 {
-    const struct recover_file *begin = NULL;
-    const struct recover_file *oldest = NULL;
+    const struct wal_recover_file *begin = NULL;
+    const struct wal_recover_file *oldest = NULL;
     for (size_t i = 0; i < rv->count; i++) {
-        const struct recover_file *f = &rv->files[i];
-        if (recover_is_ours(rv, f)) {
+        const struct wal_recover_file *f = &rv->files[i];
+        if (wal_recover_is_ours(rv, f)) {
             oldest = oldest == NULL ? f : oldest;
             begin = f->h.commit <= rv->flushed_commit ? f : begin;
         }
@@ -193,13 +195,14 @@ static strata_rc recover_begin(struct recover *rv, const struct recover_file **b
     return STRATA_OK;
 }
 
-static const struct recover_file *recover_successor(const struct recover *rv,
-                                                    const struct recover_file *of)
+static const struct wal_recover_file *wal_recover_successor(const struct wal_recoverer *rv,
+                                                            const struct wal_recover_file *of)
 {
-    const struct recover_file *successor = NULL;
+    const struct wal_recover_file *successor = NULL;
     for (size_t i = 0; i < rv->count; i++) {
-        const struct recover_file *f = &rv->files[i];
-        if (recover_is_ours(rv, f) && f->number > of->number && f->h.predecessor == of->number) {
+        const struct wal_recover_file *f = &rv->files[i];
+        if (wal_recover_is_ours(rv, f) && f->number > of->number &&
+            f->h.predecessor == of->number) {
             successor = f;
         }
     }
@@ -208,7 +211,7 @@ static const struct recover_file *recover_successor(const struct recover *rv,
 
 // ---- reading
 
-static void recover_proof(struct recover *rv, uint64_t synced_commit, uint64_t edits)
+static void wal_recover_proof(struct wal_recoverer *rv, uint64_t synced_commit, uint64_t edits)
 {
     if (synced_commit > rv->proof.synced_commit) {
         rv->proof.synced_commit = synced_commit;
@@ -218,20 +221,20 @@ static void recover_proof(struct recover *rv, uint64_t synced_commit, uint64_t e
     }
 }
 
-static strata_rc recover_reader_open(struct recover *rv, const struct recover_file *f,
-                                     uint64_t bytes, struct recover_reader *r_out)
+static strata_rc wal_recover_reader_open(struct wal_recoverer *rv, const struct wal_recover_file *f,
+                                         uint64_t bytes, struct wal_recover_reader *r_out)
 {
-    *r_out = (struct recover_reader){
+    *r_out = (struct wal_recover_reader){
         .rv = rv,
         .bytes = bytes / WAL_PAGE_BYTES * WAL_PAGE_BYTES,
         .seed = wal_segment_seed(rv->incarnation, f->number),
     };
-    return recover_open(rv, f->number, &r_out->file);
+    return wal_recover_open(rv, f->number, &r_out->file);
 }
 
 // The page at `offset`, or NULL when it is not of the log. Lives until the next call.
-static strata_rc recover_page(struct recover_reader *r, uint64_t offset, const uint8_t **page_out,
-                              uint32_t *first_out)
+static strata_rc wal_recover_page(struct wal_recover_reader *r, uint64_t offset,
+                                  const uint8_t **page_out, uint32_t *first_out)
 {
     ASSERT(offset % WAL_PAGE_BYTES == 0);
     *page_out = NULL;
@@ -240,7 +243,7 @@ static strata_rc recover_page(struct recover_reader *r, uint64_t offset, const u
     }
     if (offset < r->window_at || offset >= r->window_at + r->window_bytes) {
         uint64_t left = r->bytes - offset;
-        size_t bytes = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
+        size_t bytes = left < WAL_WINDOW_BYTES ? (size_t)left : WAL_WINDOW_BYTES;
         r->window_bytes = 0;
         strata_rc rc = os_file_read(r->file, offset, r->rv->window, bytes);
         if (rc != STRATA_OK) {
@@ -258,15 +261,16 @@ static strata_rc recover_page(struct recover_reader *r, uint64_t offset, const u
 
 // Reads the encoded header of a record that begins at `at`; *found_out is false when it cannot be
 // one that ends at or before `end`.
-static strata_rc recover_record_header(struct recover_reader *r, uint64_t at, uint64_t end,
-                                       uint8_t raw_out[WAL_RECORD_HEADER_BYTES], bool *found_out)
+static strata_rc wal_recover_record_header(struct wal_recover_reader *r, uint64_t at, uint64_t end,
+                                           uint8_t raw_out[WAL_RECORD_HEADER_BYTES],
+                                           bool *found_out)
 {
     const uint8_t *page;
     uint32_t first;
     uint64_t in_page = at % WAL_PAGE_BYTES;
     ASSERT(in_page >= WAL_PAGE_HEADER_BYTES && in_page + WAL_RECORD_HEADER_BYTES <= WAL_PAGE_BYTES);
     *found_out = false;
-    strata_rc rc = recover_page(r, at - in_page, &page, &first);
+    strata_rc rc = wal_recover_page(r, at - in_page, &page, &first);
     if (rc != STRATA_OK || page == NULL) {
         return rc;
     }
@@ -279,8 +283,8 @@ static strata_rc recover_record_header(struct recover_reader *r, uint64_t at, ui
 }
 
 // Collects the payload in rv->payload and verifies the record whose header is `raw`.
-static strata_rc recover_payload(struct recover_reader *r, uint64_t at,
-                                 const uint8_t raw[WAL_RECORD_HEADER_BYTES], bool *good_out)
+static strata_rc wal_recover_payload(struct wal_recover_reader *r, uint64_t at,
+                                     const uint8_t raw[WAL_RECORD_HEADER_BYTES], bool *good_out)
 {
     struct wal_record_header h;
     wal_record_header_decode(raw, &h);
@@ -294,7 +298,7 @@ static strata_rc recover_payload(struct recover_reader *r, uint64_t at,
         const uint8_t *page;
         uint32_t first;
         uint64_t in_page = from % WAL_PAGE_BYTES;
-        rc = recover_page(r, from - in_page, &page, &first);
+        rc = wal_recover_page(r, from - in_page, &page, &first);
         if (rc != STRATA_OK || page == NULL) {
             return rc;
         }
@@ -311,20 +315,20 @@ static strata_rc recover_payload(struct recover_reader *r, uint64_t at,
     return rc;
 }
 
-struct recover_apply {
+struct wal_recover_apply {
     strata_rc (*call)(void *ctx, const struct wal_record *record);
     void *ctx;
 };
 
 // Accepts the record at `at` if it is the next; *end_out is then where it ends, else 0.
-static strata_rc recover_record(struct recover_reader *r, uint64_t at, uint64_t end,
-                                const struct recover_apply *apply, uint64_t *end_out)
+static strata_rc wal_recover_record(struct wal_recover_reader *r, uint64_t at, uint64_t end,
+                                    const struct wal_recover_apply *apply, uint64_t *end_out)
 {
-    struct recover *rv = r->rv;
+    struct wal_recoverer *rv = r->rv;
     uint8_t raw[WAL_RECORD_HEADER_BYTES];
     bool good;
     *end_out = 0;
-    strata_rc rc = recover_record_header(r, at, end, raw, &good);
+    strata_rc rc = wal_recover_record_header(r, at, end, raw, &good);
     if (rc != STRATA_OK || !good) {
         return rc;
     }
@@ -335,7 +339,7 @@ static strata_rc recover_record(struct recover_reader *r, uint64_t at, uint64_t 
     if (!fits) {
         return STRATA_OK;
     }
-    rc = recover_payload(r, at, raw, &good);
+    rc = wal_recover_payload(r, at, raw, &good);
     if (rc != STRATA_OK || !good) {
         return rc;
     }
@@ -343,7 +347,7 @@ static strata_rc recover_record(struct recover_reader *r, uint64_t at, uint64_t 
     if (h.kind == WAL_MARK) {
         struct wal_mark mark;
         wal_mark_decode(rv->payload.data, &mark);
-        recover_proof(rv, mark.synced_commit, mark.edits);
+        wal_recover_proof(rv, mark.synced_commit, mark.edits);
         return STRATA_OK;
     }
     rv->commit = h.commit;
@@ -358,8 +362,8 @@ static strata_rc recover_record(struct recover_reader *r, uint64_t at, uint64_t 
 }
 
 // Reads the records of a segment up to `end`; *stop_out is where no further one was good.
-static strata_rc recover_records(struct recover_reader *r, uint64_t end,
-                                 const struct recover_apply *apply, uint64_t *stop_out)
+static strata_rc wal_recover_records(struct wal_recover_reader *r, uint64_t end,
+                                     const struct wal_recover_apply *apply, uint64_t *stop_out)
 {
     uint64_t at = WAL_PAGE_BYTES;
     while (true) {
@@ -367,9 +371,9 @@ static strata_rc recover_records(struct recover_reader *r, uint64_t end,
         uint64_t in_next_page = wal_record_begin(wal_page_up(at));
         uint64_t next = 0;
         *stop_out = begin;
-        strata_rc rc = recover_record(r, begin, end, apply, &next);
+        strata_rc rc = wal_recover_record(r, begin, end, apply, &next);
         if (rc == STRATA_OK && next == 0 && in_next_page != begin) {
-            rc = recover_record(r, in_next_page, end, apply, &next);
+            rc = wal_recover_record(r, in_next_page, end, apply, &next);
         }
         if (rc != STRATA_OK || next == 0) {
             return rc;
@@ -378,9 +382,10 @@ static strata_rc recover_records(struct recover_reader *r, uint64_t end,
     }
 }
 
-static strata_rc recover_read_segment(struct recover *rv, const struct recover_file *f,
-                                      const struct recover_file *successor,
-                                      const struct recover_apply *apply)
+static strata_rc wal_recover_read_segment(struct wal_recoverer *rv,
+                                          const struct wal_recover_file *f,
+                                          const struct wal_recover_file *successor,
+                                          const struct wal_recover_apply *apply)
 {
     if (f->bytes != f->h.segment_bytes) {
         return fail(STRATA_CORRUPT, "%06" PRIu64 ".log: %" PRIu64 " bytes, should be %" PRIu64,
@@ -390,10 +395,10 @@ static strata_rc recover_read_segment(struct recover *rv, const struct recover_f
     if (successor != NULL && successor->h.predecessor_end < end) {
         end = successor->h.predecessor_end;
     }
-    struct recover_reader r;
-    strata_rc rc = recover_reader_open(rv, f, f->bytes, &r);
+    struct wal_recover_reader r;
+    strata_rc rc = wal_recover_reader_open(rv, f, f->bytes, &r);
     if (rc == STRATA_OK) {
-        rc = recover_records(&r, end, apply, &rv->stop_offset);
+        rc = wal_recover_records(&r, end, apply, &rv->stop_offset);
         rv->stop_segment = f->number;
         rv->out->segments++;
     }
@@ -401,14 +406,14 @@ static strata_rc recover_read_segment(struct recover *rv, const struct recover_f
     return rc == STRATA_OK ? close_rc : rc;
 }
 
-static strata_rc recover_read(struct recover *rv, const struct recover_file *begin,
-                              const struct recover_apply *apply)
+static strata_rc wal_recover_read(struct wal_recoverer *rv, const struct wal_recover_file *begin,
+                                  const struct wal_recover_apply *apply)
 {
-    const struct recover_file *f = begin;
+    const struct wal_recover_file *f = begin;
     rv->commit = f->h.commit;
     while (f != NULL) {
-        const struct recover_file *successor = recover_successor(rv, f);
-        strata_rc rc = recover_read_segment(rv, f, successor, apply);
+        const struct wal_recover_file *successor = wal_recover_successor(rv, f);
+        strata_rc rc = wal_recover_read_segment(rv, f, successor, apply);
         if (rc != STRATA_OK) {
             return rc;
         }
@@ -422,27 +427,28 @@ static strata_rc recover_read(struct recover *rv, const struct recover_file *beg
 
 // Looks at the records that begin in one page. What is no mark is passed over by its length alone:
 // the next page's header puts right what a bad length spoils, so each page is looked at once.
-static strata_rc recover_scan_page(struct recover_reader *r, uint64_t page_at, uint32_t first)
+static strata_rc wal_recover_scan_page(struct wal_recover_reader *r, uint64_t page_at,
+                                       uint32_t first)
 {
     uint64_t at = page_at + first;
     while (at < page_at + WAL_PAGE_BYTES && at == wal_record_begin(at)) {
         uint8_t raw[WAL_RECORD_HEADER_BYTES];
         bool good;
-        strata_rc rc = recover_record_header(r, at, r->bytes, raw, &good);
+        strata_rc rc = wal_recover_record_header(r, at, r->bytes, raw, &good);
         if (rc != STRATA_OK || !good) {
             return rc;
         }
         struct wal_record_header h;
         wal_record_header_decode(raw, &h);
         if (h.kind == WAL_MARK && h.payload_bytes == WAL_MARK_BYTES) {
-            rc = recover_payload(r, at, raw, &good);
+            rc = wal_recover_payload(r, at, raw, &good);
             if (rc != STRATA_OK) {
                 return rc;
             }
             if (good) {
                 struct wal_mark mark;
                 wal_mark_decode(r->rv->payload.data, &mark);
-                recover_proof(r->rv, mark.synced_commit, mark.edits);
+                wal_recover_proof(r->rv, mark.synced_commit, mark.edits);
             }
         }
         at = wal_flow_end(at, WAL_RECORD_HEADER_BYTES + h.payload_bytes);
@@ -451,14 +457,15 @@ static strata_rc recover_scan_page(struct recover_reader *r, uint64_t page_at, u
 }
 
 // Scans the pages of a file from `from` on.
-static strata_rc recover_scan(struct recover *rv, const struct recover_file *f, uint64_t from)
+static strata_rc wal_recover_scan(struct wal_recoverer *rv, const struct wal_recover_file *f,
+                                  uint64_t from)
 {
-    struct recover_reader r;
-    strata_rc rc = recover_reader_open(rv, f, f->bytes, &r);
+    struct wal_recover_reader r;
+    strata_rc rc = wal_recover_reader_open(rv, f, f->bytes, &r);
     for (uint64_t at = from; rc == STRATA_OK && at < r.bytes; at += WAL_PAGE_BYTES) {
         const uint8_t *page;
         uint32_t first;
-        rc = recover_page(&r, at, &page, &first);
+        rc = wal_recover_page(&r, at, &page, &first);
         if (rc != STRATA_OK || page == NULL) {
             if (!f->valid && at == from) {
                 break; // its first page is not of this log: none is
@@ -467,29 +474,29 @@ static strata_rc recover_scan(struct recover *rv, const struct recover_file *f, 
         }
         rv->out->cut_bytes += WAL_PAGE_BYTES;
         if (first != 0) {
-            rc = recover_scan_page(&r, at, first);
+            rc = wal_recover_scan_page(&r, at, first);
         }
     }
     strata_rc close_rc = os_file_close(r.file);
     return rc == STRATA_OK ? close_rc : rc;
 }
 
-static strata_rc recover_prove(struct recover *rv, uint64_t first_segment)
+static strata_rc wal_recover_prove(struct wal_recoverer *rv, uint64_t first_segment)
 {
     for (size_t i = 0; i < rv->count; i++) {
-        const struct recover_file *f = &rv->files[i];
+        const struct wal_recover_file *f = &rv->files[i];
         if (f->number < rv->stop_segment || f->number < first_segment) {
             continue;
         }
         uint64_t from = WAL_PAGE_BYTES;
         if (f->number == rv->stop_segment) {
             from = wal_page_up(rv->stop_offset);
-        } else if (recover_is_ours(rv, f)) {
-            recover_proof(rv, f->h.synced_commit, f->h.edits);
+        } else if (wal_recover_is_ours(rv, f)) {
+            wal_recover_proof(rv, f->h.synced_commit, f->h.edits);
         } else if (f->valid) {
             continue; // of another log
         }
-        strata_rc rc = recover_scan(rv, f, from);
+        strata_rc rc = wal_recover_scan(rv, f, from);
         if (rc != STRATA_OK) {
             return rc;
         }
@@ -511,30 +518,30 @@ strata_rc wal_recover(struct os_dir *dir, uint64_t flushed_commit, uint64_t firs
                       struct wal_recovery *recovery_out)
 {
     *recovery_out = (struct wal_recovery){.last_commit = flushed_commit};
-    struct recover rv = {.dir = dir, .flushed_commit = flushed_commit, .out = recovery_out};
-    struct recover_apply apply = {call, ctx};
-    const struct recover_file *begin = NULL;
-    strata_rc rc = recover_list(&rv);
+    struct wal_recoverer rv = {.dir = dir, .flushed_commit = flushed_commit, .out = recovery_out};
+    struct wal_recover_apply apply = {call, ctx};
+    const struct wal_recover_file *begin = NULL;
+    strata_rc rc = wal_recover_list(&rv);
     if (rc != STRATA_OK) {
         goto done;
     }
-    rc = recover_choose(&rv, first_segment);
+    rc = wal_recover_choose(&rv, first_segment);
     if (rc != STRATA_OK || rv.incarnation == 0) {
         goto done;
     }
-    rv.window = alloc_array(WINDOW_BYTES, 1);
+    rv.window = alloc_array(WAL_WINDOW_BYTES, 1);
     if (rv.window == NULL) {
-        rc = alloc_failed("reading the log", WINDOW_BYTES);
+        rc = alloc_failed("reading the log", WAL_WINDOW_BYTES);
         goto done;
     }
-    rc = recover_begin(&rv, &begin);
+    rc = wal_recover_begin(&rv, &begin);
     if (rc != STRATA_OK) {
         goto done;
     }
-    recover_proof(&rv, begin->h.synced_commit, begin->h.edits);
-    rc = recover_read(&rv, begin, &apply);
+    wal_recover_proof(&rv, begin->h.synced_commit, begin->h.edits);
+    rc = wal_recover_read(&rv, begin, &apply);
     if (rc == STRATA_OK) {
-        rc = recover_prove(&rv, first_segment);
+        rc = wal_recover_prove(&rv, first_segment);
     }
 done:
     free(rv.window);

@@ -12,9 +12,9 @@
 #include "kv/file_name.h"
 
 // Numbers that are tried before a directory full of foreign names is given up.
-#define NUMBER_TRIES_MAX 1000
+#define WAL_NUMBER_TRIES_MAX 1000
 
-static const uint8_t zero_page[WAL_PAGE_BYTES];
+static const uint8_t wal_zero_page[WAL_PAGE_BYTES];
 
 static struct wal_segment *wal_segment_new(const struct wal_config *config, uint64_t number,
                                            uint64_t bytes)
@@ -32,7 +32,7 @@ static struct wal_segment *wal_segment_new(const struct wal_config *config, uint
 static strata_rc wal_segment_name(const struct wal_config *config, uint64_t *number_out,
                                   char name[FILE_NAME_BYTES])
 {
-    for (int tries = 0; tries < NUMBER_TRIES_MAX; tries++) {
+    for (int tries = 0; tries < WAL_NUMBER_TRIES_MAX; tries++) {
         *number_out = config->new_file_number(config->ctx);
         file_name_make(name, FILE_LOG, *number_out);
         struct os_file *present = NULL;
@@ -85,7 +85,7 @@ strata_rc wal_segment_fill(const struct wal_config *config, struct wal_segment *
     uint64_t end = bytes < s->bytes - s->filled ? s->filled + bytes : s->bytes;
     uint64_t at = s->filled;
     for (; at < end; at += WAL_PAGE_BYTES) {
-        strata_rc rc = os_file_write(s->file, at, zero_page, WAL_PAGE_BYTES);
+        strata_rc rc = os_file_write(s->file, at, wal_zero_page, WAL_PAGE_BYTES);
         if (rc != STRATA_OK) {
             return rc;
         }

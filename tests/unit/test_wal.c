@@ -1,6 +1,9 @@
 #include "unit/test_wal_world.h"
 
+#include "lib/alloc_fault.h"
+
 #include <errno.h>
+#include <unistd.h>
 
 static void new_log_is_on_disk_when_open_returns(void **state)
 {
@@ -262,6 +265,80 @@ static void record_over_the_limit_is_refused(void **state)
     world_free(world);
 }
 
+static uint64_t plain_number(void *ctx)
+{
+    return ++*(uint64_t *)ctx;
+}
+
+static strata_rc apply_nothing(void *ctx, const struct wal_record *record)
+{
+    *(uint64_t *)ctx = record->commit;
+    return STRATA_OK;
+}
+
+// One life of a log of a few records; a call that finds no memory is made again.
+static void life_of_a_log(struct os_dir *dir, bool mapped, uint64_t *number)
+{
+    static uint8_t payload[9000];
+    struct wal_config config = {.dir = dir,
+                                .clock = os_clock_posix(),
+                                .incarnation = 1,
+                                .mapped = mapped,
+                                .segment_bytes_first = 8192,
+                                .segment_bytes_max = 16384,
+                                .new_file_number = plain_number,
+                                .ctx = number};
+    struct wal *w;
+    strata_rc rc;
+    while ((rc = wal_open(&config, 1, &w)) != STRATA_OK) {
+        assert_int_equal(rc, STRATA_NO_MEMORY);
+    }
+    uint64_t first = wal_oldest_segment(w);
+    for (uint64_t commit = 1; commit <= 8; commit++) {
+        struct wal_record record = {commit, 1, 1,
+                                    slice_of(payload, commit * 1500 % sizeof payload)};
+        while ((rc = wal_append(w, &record)) != STRATA_OK) {
+            assert_int_equal(rc, STRATA_NO_MEMORY);
+        }
+    }
+    assert_int_equal(wal_sync(w, 8), STRATA_OK);
+    assert_int_equal(wal_retire(w, 3), STRATA_OK);
+    assert_int_equal(wal_close(w), STRATA_OK);
+    struct wal_recovery recovery;
+    uint64_t last = 0;
+    while ((rc = wal_recover(dir, 3, first, apply_nothing, &last, &recovery)) != STRATA_OK) {
+        assert_int_equal(rc, STRATA_NO_MEMORY);
+    }
+    assert_int_equal(last, 8);
+}
+
+static void any_allocation_may_fail(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/strata-wal-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    struct os_machine *machine = os_machine_posix();
+    struct os_dir *dir;
+    assert_int_equal(machine->open_dir(machine, path, false, &dir), STRATA_OK);
+    for (int mapped = 0; mapped < 2; mapped++) {
+        uint64_t failed = 1;
+        for (uint64_t good = 0; failed != 0; good++) {
+            uint64_t number = 0;
+            alloc_fault_arm(good, 1);
+            life_of_a_log(dir, mapped != 0, &number);
+            failed = alloc_fault_disarm();
+            for (uint64_t i = 1; i <= number; i++) {
+                char name[FILE_NAME_BYTES];
+                file_name_make(name, FILE_LOG, i);
+                assert_int_equal(os_dir_unlink(dir, name), STRATA_OK);
+            }
+            assert_true(failed == 0 || good < 1000);
+        }
+    }
+    os_dir_close(dir);
+    assert_int_equal(rmdir(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +348,7 @@ int main(void)
         cmocka_unit_test(record_exactly_as_long_as_the_room_fits),
         cmocka_unit_test(failed_append_leaves_nothing),
         cmocka_unit_test(any_call_may_fail),
+        cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(open_that_fails_leaves_no_file),
         cmocka_unit_test(foreign_file_under_the_next_name_is_left_alone),
         cmocka_unit_test(record_over_the_limit_is_refused),
