@@ -310,6 +310,27 @@ static void write_range(struct compact_world *w, uint8_t points[COMPACT_WORLD_KE
     }
 }
 
+static void world_add(struct compact_world *w, uint32_t k, uint8_t kind)
+{
+    uint8_t value[512];
+    struct slice key = compact_world_key(w, k);
+    struct kv_entry e = {.key = key.data,
+                         .key_bytes = (uint32_t)key.bytes,
+                         .value = value,
+                         .commit = w->commit,
+                         .kind = kind};
+    e.value_bytes = kind == KV_PUT ? (uint32_t)make_value(k, w->commit, value) : 0;
+    assert_int_equal(memtable_reserve(w->memtable, 1, key.bytes + e.value_bytes), STRATA_OK);
+    memtable_add(w->memtable, &e, hash_key(key));
+    versions_push(&w->naive[k], w->commit, 0, kind);
+}
+
+void compact_world_put(struct compact_world *w, uint32_t k, bool deletes)
+{
+    w->commit++;
+    world_add(w, k, deletes ? KV_DELETE : KV_PUT);
+}
+
 void compact_world_write(struct compact_world *w)
 {
     w->commit++;
@@ -324,20 +345,9 @@ void compact_world_write(struct compact_world *w)
         }
     }
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
-        if (points[k] == 0) {
-            continue;
+        if (points[k] != 0) {
+            world_add(w, k, points[k]);
         }
-        uint8_t value[512];
-        struct slice key = compact_world_key(w, k);
-        struct kv_entry e = {.key = key.data,
-                             .key_bytes = (uint32_t)key.bytes,
-                             .value = value,
-                             .commit = w->commit,
-                             .kind = points[k]};
-        e.value_bytes = points[k] == KV_PUT ? (uint32_t)make_value(k, w->commit, value) : 0;
-        assert_int_equal(memtable_reserve(w->memtable, 1, key.bytes + e.value_bytes), STRATA_OK);
-        memtable_add(w->memtable, &e, hash_key(key));
-        versions_push(&w->naive[k], w->commit, 0, points[k]);
     }
 }
 

@@ -55,7 +55,8 @@ void compact_world_close(struct compact_world *w);
 
 uint32_t compact_world_below(struct compact_world *w, uint32_t n);
 const struct catalog_space *compact_world_space(const struct compact_world *w);
-void compact_world_write(struct compact_world *w); // one random commit
+void compact_world_write(struct compact_world *w);                         // one random commit
+void compact_world_put(struct compact_world *w, uint32_t k, bool deletes); // one key, one commit
 void compact_world_flush(struct compact_world *w);
 // As far as it comes; the memtable stays.
 strata_rc compact_world_try_flush(struct compact_world *w);

@@ -335,6 +335,28 @@ static void heads_that_tie_go_to_the_whole_key(void **state)
     kv_merge_release(&m);
 }
 
+static void by_commit_the_newest_of_a_key_comes_first(void **state)
+{
+    (void)state;
+    struct kv_entry a[] = {entry_of("k", 6), entry_of("k", 2), entry_of("z", 1)};
+    struct kv_entry b[] = {entry_of("k", 9), entry_of("k", 4), entry_of("k", 3)};
+    struct kv_cursor *c[] = {&array_open(a, 3, 2)->base, &array_open(b, 3, 1)->base};
+    struct kv_merge m;
+    assert_int_equal(kv_merge_init(&m, c, 2, 0), STRATA_OK);
+    m.by_commit = true;
+    uint64_t expected[] = {9, 6, 4, 3, 2, 1};
+    for (int backward = 0; backward < 2; backward++) {
+        strata_rc rc = kv_merge_seek(&m, slice_of(NULL, 0), backward != 0);
+        for (size_t i = 0; i < 6; i++) {
+            assert_int_equal(rc, STRATA_OK);
+            assert_true(m.entry->commit == expected[backward != 0 ? 5 - i : i]);
+            rc = kv_merge_next(&m);
+        }
+        assert_int_equal(rc, STRATA_END);
+    }
+    kv_merge_release(&m);
+}
+
 static void one_source_ahead_is_drained_from_its_window(void **state)
 {
     (void)state;
@@ -379,6 +401,7 @@ int main(void)
         cmocka_unit_test(no_source_is_an_empty_stream),
         cmocka_unit_test(empty_sources_are_an_empty_stream),
         cmocka_unit_test(heads_that_tie_go_to_the_whole_key),
+        cmocka_unit_test(by_commit_the_newest_of_a_key_comes_first),
         cmocka_unit_test(one_source_ahead_is_drained_from_its_window),
         cmocka_unit_test(an_error_of_a_source_ends_the_merge),
     };
