@@ -138,6 +138,35 @@ static void failed_append_leaves_nothing(void **state)
     }
 }
 
+// The write is cut one byte before its end, where the file has the right byte already, and the
+// wiping fails too: the record of the failed commit stays in the file, whole.
+static void failed_append_that_is_whole_in_the_file_stays_away(void **state)
+{
+    (void)state;
+    struct world *world = world_new(false);
+    world->config.segment_bytes_first = 32768;
+    world_open(world);
+    world_append(world, 100);
+    struct sim_fault cut = fault(SIM_OP_BIT(SIM_OP_WRITE), 0, false, 0);
+    cut.short_bytes = 131;
+    sim_machine_fail(&world->machine, cut);
+    sim_machine_fail(&world->machine, fault(SIM_OP_BIT(SIM_OP_WRITE), 1, true, EIO));
+    assert_int_equal(world_try_append(world, 100), STRATA_IO);
+    sim_machine_heal(&world->machine);
+    world->generation++;
+    world_append(world, 100);
+    struct wal_recovery recovery;
+    assert_int_equal(world_recover(world, &recovery), STRATA_OK);
+    assert_int_equal(recovery.last_commit, 2);
+    for (int policy = 0; policy < SIM_SURVIVE_POLICIES; policy++) {
+        for (uint64_t seed = 0; seed < 50; seed++) {
+            assert_int_equal(world_recover_after(world, (enum sim_survive)policy, seed, &recovery),
+                             STRATA_OK);
+        }
+    }
+    world_free(world);
+}
+
 // Every call of a run fails, once and for good: what is acknowledged stays, and nothing else comes.
 static void run_with_faults(bool mapped, uint32_t ops, uint64_t index, bool sticky, bool *fired_out)
 {
@@ -347,6 +376,7 @@ int main(void)
         cmocka_unit_test(record_too_large_for_any_segment_has_its_own),
         cmocka_unit_test(record_exactly_as_long_as_the_room_fits),
         cmocka_unit_test(failed_append_leaves_nothing),
+        cmocka_unit_test(failed_append_that_is_whole_in_the_file_stays_away),
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(open_that_fails_leaves_no_file),
