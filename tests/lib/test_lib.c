@@ -29,6 +29,22 @@ static void on_abort(int signal_number)
     raise(signal_number);
 }
 
+static void on_alarm(int signal_number)
+{
+    static const char hang[] = "FAILED: a call does not return\n";
+    (void)signal_number;
+    if (write(STDERR_FILENO, hang, sizeof hang - 1) > 0) {
+        print_label();
+    }
+    _exit(1);
+}
+
+void test_watchdog(unsigned seconds)
+{
+    signal(SIGALRM, on_alarm);
+    alarm(seconds);
+}
+
 void test_label(const char *format, ...)
 {
     va_list args;

@@ -1,6 +1,7 @@
 // Fails every call of random work to the operating system, once and from then on (model/fault.h).
 // A failure prints the options that repeat it: --boundary is the number of the call that fails,
-// --policy the number of the variant.
+// --policy the number of the variant. --mutant created: the creation of the database goes well;
+// --mutant toy: on the toy store.
 #include "lib/test_lib.h"
 #include "model/config.h"
 #include "model/fault.h"
@@ -51,6 +52,7 @@ static bool run_one(const struct test_options *o, uint64_t seed, size_t v, uint6
                  .error = variants[v].error,
                  .short_bytes = 1 + index % 100,
                  .sync_model = (enum sim_sync_failure)(index % SIM_SYNC_FAILURES)},
+        .created_first = o->mutant != NULL && strcmp(o->mutant, "created") == 0,
         .policy = (enum sim_survive)((index + v) % SIM_SURVIVE_SHORN),
         .map_is_bad = c.map_is_bad,
         .verbose = o->verbose,

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RUN_SECONDS_MAX 120u
+#define RUN_SECONDS_MAX 20u
 #define SHRINK_SECONDS_MAX 60.0
 
 // In the child: what goes wrong is written to the pipe.

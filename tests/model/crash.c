@@ -12,6 +12,8 @@
 struct known {
     uint64_t hash; // 0: free
     uint64_t newest;
+    bool pending;      // waits to be looked at
+    uint64_t required; // while it waits: the greatest synced commit of its equals
 };
 
 struct run {
@@ -29,14 +31,20 @@ struct run {
     uint64_t recovery_boundaries; // of the latest recovery
     struct known *known;
     size_t known_count, known_capacity;
+    struct state *states; // that wait until the call of the store returns
+    size_t state_count, state_capacity;
 };
 
-// A crash state while it is looked at.
+// A crash state, with what held at its boundary.
 struct state {
     struct run *run;
     uint64_t boundary;
     enum sim_op op;
     enum sim_survive policy;
+    const char *step_name;
+    bool created;
+    uint64_t synced, under_way; // least and greatest commit that may come out
+    uint64_t hash;
     struct prng random;
     struct sim_disk *disk;
     uint64_t nested_at; // boundary of the recovery; 0: none
@@ -54,7 +62,7 @@ static struct known *known_slot(struct run *r, uint64_t hash)
     return &r->known[at];
 }
 
-static void known_add(struct run *r, uint64_t hash, uint64_t newest)
+static struct known *known_add(struct run *r, uint64_t hash)
 {
     if (r->known_count * 2 >= r->known_capacity) {
         struct known *old = r->known;
@@ -68,16 +76,18 @@ static void known_add(struct run *r, uint64_t hash, uint64_t newest)
         }
         free(old);
     }
-    *known_slot(r, hash) = (struct known){hash, newest};
+    struct known *k = known_slot(r, hash);
+    *k = (struct known){.hash = hash, .pending = true};
     r->known_count++;
+    return k;
 }
 
-static const struct known *known_find(struct run *r, uint64_t hash)
+static struct known *known_find(struct run *r, uint64_t hash)
 {
     if (r->known_capacity == 0) {
         return NULL;
     }
-    const struct known *k = known_slot(r, hash);
+    struct known *k = known_slot(r, hash);
     return k->hash == hash ? k : NULL;
 }
 
@@ -125,9 +135,8 @@ static strata_rc open_on(const struct run *r, struct sim_machine *m, struct sim_
 
 static bool newest_is_legal(const struct state *s, uint64_t newest)
 {
-    const struct run *r = s->run;
     char text[120];
-    if (!r->created ? newest <= 2 : newest >= r->synced && newest <= r->model->newest) {
+    if (!s->created ? newest <= 2 : newest >= s->synced && newest <= s->under_way) {
         return true;
     }
     snprintf(text, sizeof text, "recovered to commit %llu", (unsigned long long)newest);
@@ -139,10 +148,10 @@ static bool state_agrees(struct state *s, struct store *store, uint64_t newest)
 {
     struct run *r = s->run;
     char text[STORE_FAULT_BYTES] = {0};
-    uint64_t at = r->created ? newest : 0;
+    uint64_t at = s->created ? newest : 0;
     bool deep = prng_one_in(&s->random, 8) != 0;
     bool agrees = r->config->ops->agrees(store, r->model, at, deep, text);
-    if (agrees && r->created && prng_one_in(&s->random, 4)) {
+    if (agrees && s->created && prng_one_in(&s->random, 4)) {
         agrees = r->config->ops->agrees(store, r->model, prng_below(&s->random, newest + 1), false,
                                         text);
     }
@@ -180,7 +189,7 @@ static void look_at_second(struct state *s, struct sim_disk *disk, uint64_t newe
         return;
     }
     uint64_t second = r->config->ops->newest(store);
-    if (second != newest && r->created) {
+    if (second != newest && s->created) {
         snprintf(text, sizeof text, "recovered to commit %llu; crashed again %s: to %llu",
                  (unsigned long long)newest, when, (unsigned long long)second);
         state_failed(s, text);
@@ -271,27 +280,65 @@ static void look_at_state(struct state *s, uint64_t *newest_out)
     }
 }
 
+// Makes the state and keeps it until the call of the store returns: another store is not opened in
+// the middle of it.
 static void crash_now(struct run *r, uint64_t boundary, enum sim_op op, enum sim_survive policy)
 {
-    struct state s = {.run = r, .boundary = boundary, .op = op, .policy = policy};
+    struct state s = {.run = r,
+                      .boundary = boundary,
+                      .op = op,
+                      .policy = policy,
+                      .step_name = r->step_name,
+                      .created = r->created,
+                      .synced = r->synced,
+                      .under_way = r->model->newest};
     s.random.state = prng_mix(r->config->seed + 1000003 * boundary + (uint64_t)policy);
     s.disk = sim_disk_survive(r->disk, policy, prng_next(&s.random));
-    uint64_t hash = sim_disk_hash(s.disk) | 1;
-    const struct known *known = known_find(r, hash);
-    uint64_t newest = 0;
+    s.hash = sim_disk_hash(s.disk) | 1;
+    struct known *known = known_find(r, s.hash);
     r->result->states++;
-    test_label("repeat with --seed %llu --ops %llu --boundary %llu --policy %d",
-               (unsigned long long)r->config->seed, (unsigned long long)r->config->steps,
-               (unsigned long long)boundary, (int)policy);
     if (known != NULL) {
-        newest_is_legal(&s, known->newest);
-    } else {
-        look_at_state(&s, &newest);
-        known_add(r, hash, newest);
-        r->result->distinct++;
+        if (known->pending) {
+            known->required = known->required > s.synced ? known->required : s.synced;
+        } else {
+            newest_is_legal(&s, known->newest);
+        }
+        sim_disk_free(s.disk);
+        return;
     }
-    sim_disk_free(s.nested);
-    sim_disk_free(s.disk);
+    known_add(r, s.hash)->required = s.synced;
+    r->result->distinct++;
+    test_grow((void **)&r->states, &r->state_capacity, r->state_count, sizeof s);
+    r->states[r->state_count++] = s;
+}
+
+// Looks at the states that the latest step left.
+static void look_at_states(struct run *r)
+{
+    char said[STORE_FAULT_BYTES];
+    snprintf(said, sizeof said, "%s", fail_text());
+    for (size_t i = 0; i < r->state_count; i++) {
+        struct state *s = &r->states[i];
+        uint64_t newest = 0;
+        if (r->result->fault[0] == '\0') {
+            test_watchdog(30);
+            test_label("repeat with --seed %llu --ops %llu --boundary %llu --policy %d",
+                       (unsigned long long)r->config->seed, (unsigned long long)r->config->steps,
+                       (unsigned long long)s->boundary, (int)s->policy);
+            look_at_state(s, &newest);
+            struct known *known = known_find(r, s->hash);
+            known->pending = false;
+            known->newest = newest;
+            if (r->result->fault[0] == '\0' && known->required > s->synced) {
+                s->synced = known->required;
+                newest_is_legal(s, newest);
+            }
+        }
+        sim_disk_free(s->nested);
+        sim_disk_free(s->disk);
+    }
+    r->state_count = 0;
+    fail_restore(said);
 }
 
 static void at_boundary(void *ctx, struct sim_machine *m, const struct sim_event *e)
@@ -301,14 +348,11 @@ static void at_boundary(void *ctx, struct sim_machine *m, const struct sim_event
     if (c->only_boundary != UINT64_MAX && c->only_boundary != m->boundaries) {
         return;
     }
-    char said[STORE_FAULT_BYTES];
-    snprintf(said, sizeof said, "%s", fail_text());
     for (int p = 0; p < SIM_SURVIVE_POLICIES && r->result->fault[0] == '\0'; p++) {
         if (c->only_policy < 0 || c->only_policy == p) {
             crash_now(r, m->boundaries, e->op, (enum sim_survive)p);
         }
     }
-    fail_restore(said);
 }
 
 // ---- the work
@@ -401,6 +445,7 @@ static void crash_step(struct run *r)
         run_failed(r, text);
         return;
     }
+    look_at_states(r);
     model_cut(r->model, newest);
     r->synced = newest;
     r->known_count = 0; // equal disks may now stand for other commits
@@ -463,6 +508,7 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
     struct run r;
     begin(&r, config, result_out);
     open_store(&r);
+    look_at_states(&r);
     if (r.store != NULL) {
         while (r.model->newest < config->ops->newest(r.store)) {
             model_commit_nothing(r.model);
@@ -485,16 +531,22 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
                    step_kind_name(r.step.kind), (unsigned long long)r.machine.boundaries,
                    (unsigned long long)r.model->newest);
         }
+        test_label("repeat with --seed %llu --ops %llu", (unsigned long long)config->seed,
+                   (unsigned long long)config->steps);
+        test_watchdog(30);
         do_step(&r);
+        look_at_states(&r);
     }
     char text[STORE_FAULT_BYTES] = {0};
     if (r.store != NULL && result_out->fault[0] == '\0' &&
         !config->ops->agrees(r.store, r.model, r.model->newest, true, text)) {
         run_failed(&r, text);
     }
+    r.step_name = "close";
     if (r.store != NULL) {
         config->ops->close(r.store);
     }
+    look_at_states(&r);
     const char *broken = sim_disk_check(r.disk);
     if (broken != NULL) {
         run_failed(&r, broken);
@@ -506,6 +558,7 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
     model_free(r.model);
     sim_disk_free(r.disk);
     free(r.known);
+    free(r.states);
 }
 
 bool crash_rc_is_typed(strata_rc rc)

@@ -15,6 +15,7 @@ struct fault_config {
     uint64_t seed;
     uint64_t steps;
     struct sim_fault rule;
+    bool created_first;      // the rule counts from the end of the first open on
     enum sim_survive policy; // of the crash at the end
     bool map_is_bad;
     bool verbose;
