@@ -15,6 +15,7 @@
 
 #define MERGE_STEP_BYTES (1u << 20)
 #define MERGE_READAHEAD_BYTES (256u << 10)
+#define MERGE_READAHEAD_BYTES_LEAST (16u << 10)
 #define MERGE_INPUTS_MAX 64u
 
 struct merge {
@@ -33,6 +34,7 @@ struct merge {
     size_t group_at;
     size_t table_at;             // tables before it are taken
     struct table **group_tables; // of the group in work, by input
+    size_t charged_bytes;        // to the budget, for the group in work
     struct eject_older older;
     struct output_set set;
     struct output main;    // to the tree that is merged
@@ -242,6 +244,17 @@ static size_t merge_group_skip(const struct merge *m, const struct merge_group *
     return slice_shared(lower, upper);
 }
 
+// All cursors together read ahead at most a sixteenth of the budget, as long as that is worth a
+// read.
+static uint32_t merge_readahead(const struct merge *m)
+{
+    size_t share = m->env.tables.memory->budget_bytes / 16 / m->job.input_count;
+    if (share < MERGE_READAHEAD_BYTES_LEAST) {
+        return MERGE_READAHEAD_BYTES_LEAST;
+    }
+    return share < MERGE_READAHEAD_BYTES ? (uint32_t)share : MERGE_READAHEAD_BYTES;
+}
+
 static strata_rc merge_open_cursors(struct merge *m, const struct merge_group *g,
                                     struct kv_cursor **cursors, uint32_t *count_out)
 {
@@ -261,7 +274,7 @@ static strata_rc merge_open_cursors(struct merge *m, const struct merge_group *g
         }
         if (filled != first) {
             rc = run_cursor_open(m->env.tables.cache, m->group_tables + first, filled - first,
-                                 false, MERGE_READAHEAD_BYTES, &cursors[count]);
+                                 false, merge_readahead(m), &cursors[count]);
             count += rc == STRATA_OK;
         }
     }
@@ -311,6 +324,8 @@ static strata_rc merge_open_group(struct merge *m, const struct merge_group *g)
         return rc;
     }
     m->open = true;
+    m->charged_bytes = (size_t)count * merge_readahead(m);
+    os_memory_charge(m->env.tables.memory, OS_MEMORY_JOBS, m->charged_bytes);
     if (!m->history) {
         return merge_begin_live(m, g, cursors, count);
     }
@@ -327,6 +342,8 @@ static void merge_close_group(struct merge *m)
     history_pass_release(&m->history_pass);
     free(m->group_tables);
     m->group_tables = NULL;
+    os_memory_refund(m->env.tables.memory, OS_MEMORY_JOBS, m->charged_bytes);
+    m->charged_bytes = 0;
     m->open = false;
 }
 

@@ -5,6 +5,10 @@
 #include "base/hash.h"
 #include "kv/file_name.h"
 
+// What an open table is charged to the budget with: its write buffer, index and filter in the
+// making.
+#define OUTPUT_WRITER_BYTES (1u << 20)
+
 // ---- the set
 
 void output_set_init(struct output_set *s, const struct compact_env *env,
@@ -101,12 +105,18 @@ void output_init(struct output *o, struct output_set *set, const struct catalog_
     };
 }
 
+static void output_forget_writer(struct output *o)
+{
+    o->writer = NULL;
+    o->set->writers--;
+    os_memory_refund(o->set->env->tables.memory, OS_MEMORY_JOBS, OUTPUT_WRITER_BYTES);
+}
+
 void output_release(struct output *o)
 {
     if (o->writer != NULL) {
         table_writer_abandon(o->writer);
-        o->writer = NULL;
-        o->set->writers--;
+        output_forget_writer(o);
     }
 }
 
@@ -147,7 +157,10 @@ static strata_rc output_open(struct output *o)
     }
     o->file = env->new_file_number(env->ctx);
     rc = table_writer_new(env->tables.dir, o->file, &o->options, &o->writer);
-    o->set->writers += rc == STRATA_OK;
+    if (rc == STRATA_OK) {
+        o->set->writers++;
+        os_memory_charge(env->tables.memory, OS_MEMORY_JOBS, OUTPUT_WRITER_BYTES);
+    }
     return rc;
 }
 
@@ -183,8 +196,7 @@ strata_rc output_cut(struct output *o)
     const struct compact_env *env = s->env;
     struct table_meta meta = {0};
     struct table_writer *writer = o->writer;
-    o->writer = NULL;
-    s->writers--;
+    output_forget_writer(o);
     ASSERT(s->file_count < s->file_capacity);
     // Noted before: a finish that fails has closed the file, and leaves it for the set to remove.
     s->files[s->file_count++] = o->file;

@@ -284,6 +284,7 @@ void compact_world_close(struct compact_world *w)
     catalog_unref(w->catalog);
     os_epoch_drain();
     cache_free(w->cache);
+    assert_int_equal(os_memory_used(&w->memory), 0);
     world_close_dir(w);
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
         free(w->naive[k].list);
