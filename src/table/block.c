@@ -99,16 +99,26 @@ static int row_compare(const struct block *b, const uint8_t *row, struct slice k
     return rest < key_rest ? -1 : rest > key_rest;
 }
 
-// Does the row stand before (key, at)?
-static bool row_before(const struct block *b, uint32_t pos, struct slice key, uint64_t at)
+// Does the row stand before (key, at)? *same_out: it does not, and has the key.
+static bool row_before(const struct block *b, uint32_t pos, struct slice key, uint64_t at,
+                       bool *same_out)
 {
     const uint8_t *row = row_at(b, pos);
     int order = row_compare(b, row, key);
-    return order < 0 || (order == 0 && row_commit(b, row) > at);
+    bool before = order < 0 || (order == 0 && row_commit(b, row) > at);
+    *same_out = order == 0 && !before;
+    return before;
 }
 
 uint32_t block_seek(const struct block *b, struct slice key, uint64_t at)
 {
+    bool same;
+    return block_find(b, key, at, &same);
+}
+
+uint32_t block_find(const struct block *b, struct slice key, uint64_t at, bool *same_out)
+{
+    *same_out = false;
     size_t shared = key.bytes < b->prefix_bytes ? key.bytes : b->prefix_bytes;
     int order = shared == 0 ? 0 : memcmp(b->prefix, key.data, shared);
     if (order != 0 || key.bytes < b->prefix_bytes) {
@@ -117,7 +127,7 @@ uint32_t block_seek(const struct block *b, struct slice key, uint64_t at)
     uint32_t x = head32(key, b->prefix_bytes);
     const struct search_paths *paths = search_now();
     uint32_t low = paths->count_below(b->heads, b->count, x);
-    if (low == b->count || b->heads[low] != x || !row_before(b, low, key, at)) {
+    if (low == b->count || b->heads[low] != x || !row_before(b, low, key, at, same_out)) {
         return low;
     }
     // Equal heads: the answer lies in (low, high].
@@ -125,21 +135,15 @@ uint32_t block_seek(const struct block *b, struct slice key, uint64_t at)
     low++;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (row_before(b, middle, key, at)) {
+        bool same;
+        if (row_before(b, middle, key, at, &same)) {
             low = middle + 1;
         } else {
             high = middle;
+            *same_out = same; // of the entry at `high`, where the search ends
         }
     }
     return low;
-}
-
-bool block_key_is(const struct block *b, uint32_t pos, struct slice key)
-{
-    ASSERT(pos < b->count);
-    return key.bytes >= b->prefix_bytes && b->heads[pos] == head32(key, b->prefix_bytes) &&
-           memcmp(b->prefix, key.data, b->prefix_bytes) == 0 &&
-           row_compare(b, row_at(b, pos), key) == 0;
 }
 
 // ---- decoding

@@ -82,8 +82,8 @@ strata_rc block_encode(struct buffer *out, const struct kv_entry *entries, uint3
 // The position of the first entry with (key, commit) at or behind (key, at) in the block's order:
 // key greater, or the same key with commit <= at. `count` when there is none.
 uint32_t block_seek(const struct block *b, struct slice key, uint64_t at);
-// Does the entry at `pos` have this key?
-bool block_key_is(const struct block *b, uint32_t pos, struct slice key);
+// The same; *same_out says whether that entry has this key.
+uint32_t block_find(const struct block *b, struct slice key, uint64_t at, bool *same_out);
 // Everything of an entry but its key and head.
 void block_entry(const struct block *b, uint32_t pos, struct kv_entry *e);
 uint32_t block_key_bytes(const struct block *b, uint32_t pos);

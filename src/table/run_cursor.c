@@ -19,6 +19,7 @@
 
 #define WINDOW_ENTRIES 64
 #define WINDOW_FIRST 8
+#define PREFETCH_BYTES_MAX 8192
 
 struct run_cursor {
     struct kv_cursor base;
@@ -165,6 +166,26 @@ static bool at_last_block(const struct run_cursor *c)
            (t->narrow_upper && index_compare(ix, c->block + 1, t->meta.upper, UINT64_MAX) >= 0);
 }
 
+// A scan is going on: fetches the cached block that comes next into the processor's cache. Only its
+// address is used, which needs no epoch.
+static void prefetch_next(const struct run_cursor *c)
+{
+    const struct table_file *tf = c->tables[c->table]->file;
+    if (c->backward ? c->block == 0 : c->block + 1 == tf->index.count) {
+        return;
+    }
+    uint32_t next = c->backward ? c->block - 1 : c->block + 1;
+    struct cache_block *b = atomic_load_explicit(&tf->slots[next], memory_order_relaxed);
+    if (b == NULL) {
+        return;
+    }
+    uint64_t bytes = CACHE_BLOCK_HEAD_BYTES + tf->index.offsets[next + 1] - tf->index.offsets[next];
+    bytes = bytes < PREFETCH_BYTES_MAX ? bytes : PREFETCH_BYTES_MAX;
+    for (uint64_t at = 0; at < bytes; at += 64) {
+        __builtin_prefetch((const uint8_t *)b + at, 0, 2);
+    }
+}
+
 // Moves on, block by block and table by table, until there is something to hand out. The table
 // c->table has been left when `leave` is set.
 static strata_rc find_entries(struct run_cursor *c, bool leave)
@@ -175,6 +196,7 @@ static strata_rc find_entries(struct run_cursor *c, bool leave)
             if (rc != STRATA_OK) {
                 return rc;
             }
+            prefetch_next(c);
             continue;
         }
         if (c->backward ? c->table == 0 : c->table + 1 == c->count) {

@@ -556,8 +556,9 @@ enum table_answer table_get_in(struct table *t, const struct cache_block *b,
     uint64_t range = newest_range(t, lookup);
     struct block view;
     block_view(&view, b->data, b->bytes);
-    uint32_t pos = block_seek(&view, lookup->key, UINT64_MAX);
-    if (pos == view.count || !block_key_is(&view, pos, lookup->key)) {
+    bool same;
+    uint32_t pos = block_find(&view, lookup->key, UINT64_MAX, &same);
+    if (!same) {
         return answer_range(lookup, range);
     }
     struct kv_entry *e = &lookup->entry;
@@ -602,8 +603,9 @@ enum table_answer table_get_interval_in(struct table *t, const struct cache_bloc
     // The newest version at or before the commit is the only candidate: intervals of a key do not
     // overlap (table_writer.c, invariant 1), and the index puts (key, at) into the candidate's
     // block.
-    uint32_t pos = block_seek(&view, lookup->key, lookup->at);
-    if (pos == view.count || !block_key_is(&view, pos, lookup->key)) {
+    bool same;
+    uint32_t pos = block_find(&view, lookup->key, lookup->at, &same);
+    if (!same) {
         return TABLE_ABSENT;
     }
     struct kv_entry *e = &lookup->entry;

@@ -41,8 +41,11 @@ static void plain_entries_are_uniform_rows(void **state)
     // Head, commit and value: nothing else.
     assert_int_equal(im.count, SECTION_HEADER_BYTES + BLOCK_HEAD_BYTES + 12 + 40 * (4 + 1 + 5));
     for (uint32_t i = 0; i < 40; i++) {
-        assert_int_equal(block_seek(&b, kv_key(&entries[i]), UINT64_MAX), i);
-        assert_true(block_key_is(&b, i, kv_key(&entries[i])));
+        bool same;
+        assert_int_equal(block_find(&b, kv_key(&entries[i]), UINT64_MAX, &same), i);
+        assert_true(same);
+        assert_int_equal(block_find(&b, slice_of(keys[i], 15), UINT64_MAX, &same), i);
+        assert_false(same);
         assert_int_equal(block_key_bytes(&b, i), 16);
     }
     assert_int_equal(block_seek(&b, text_slice("0"), UINT64_MAX), 0);
@@ -67,7 +70,9 @@ static void versions_of_one_key_are_found_by_commit(void **state)
         while (expected < 100 && entries[expected].commit > at) {
             expected++;
         }
-        assert_int_equal(block_seek(&b, text_slice("the key"), at), expected);
+        bool same;
+        assert_int_equal(block_find(&b, text_slice("the key"), at, &same), expected);
+        assert_int_equal(same, expected < 100);
     }
     assert_int_equal(block_seek(&b, text_slice("the key "), UINT64_MAX), 100);
     assert_int_equal(block_seek(&b, text_slice("the ke"), UINT64_MAX), 0);
