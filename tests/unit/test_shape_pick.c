@@ -217,6 +217,7 @@ struct simulation {
     struct shape_tree s;
     struct age ages[SHAPE_TREE_RUNS][HALVES]; // of s.runs
     enum kind kind;
+    bool fills; // history runs come by halves
     struct shape shape;
     uint64_t next_run, flushes;
     uint64_t bytes_flushed, bytes_merged;
@@ -326,7 +327,7 @@ static void sim_flush(struct simulation *x, uint32_t level, uint64_t bytes)
     x->flushes++;
     x->bytes_flushed += bytes;
     sim_put(x, level, run, 0, sim_flushed(x, bytes, 0));
-    if (x->kind == HISTORY && x->filling_count < 4 && run % 3 == 0) {
+    if (x->fills && x->filling_count < 4 && run % 3 == 0) {
         x->filling[x->filling_count++] = run;
     } else {
         sim_put(x, level, run, 1, sim_flushed(x, bytes, 1));
@@ -338,7 +339,7 @@ static void sim_flush(struct simulation *x, uint32_t level, uint64_t bytes)
 static void sim_fill(struct simulation *x)
 {
     if (x->filling_count > 0) {
-        sim_put(x, 0, x->filling[0], 1, sim_flushed(x, 100, 1));
+        sim_put(x, 0, x->filling[0], 1, (struct age){x->flushes, x->flushes, 50});
         x->filling_count--;
         memmove(x->filling, x->filling + 1, x->filling_count * sizeof x->filling[0]);
         sim_check(x);
@@ -469,6 +470,7 @@ static void flushes_and_two_jobs_at_once_keep_the_order(void **state)
     for (uint64_t seed = 0; seed < 300; seed++) {
         struct prng random = {seed};
         struct simulation *x = sim_new((enum kind)(seed % 3), 1000);
+        x->fills = x->kind == HISTORY;
         uint64_t small = prng_below(&random, 3); // sizes vary, or are all tiny, or all full
         for (int step = 0; step < 1500; step++) {
             uint64_t what = prng_below(&random, 10);
