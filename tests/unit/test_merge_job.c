@@ -151,6 +151,62 @@ static void snapshots_stay_readable_when_nothing_else_is_kept(void **state)
     }
 }
 
+// Every job that the shape asks for, until it asks for none.
+static uint32_t run_jobs_of_shape(struct compact_world *w, bool history, const struct shape *shape)
+{
+    uint32_t jobs = 0;
+    for (;; jobs++) {
+        struct tree *tree =
+            history ? compact_world_space(w)->history : compact_world_space(w)->live;
+        struct shape_job job;
+        if (!shape_pick(tree, shape, NULL, &job)) {
+            return jobs;
+        }
+        struct merge *m;
+        assert_int_equal(
+            merge_new(&w->env, compact_world_space(w), history, tree, &job, shape, 4000, &m),
+            STRATA_OK);
+        bool done = false;
+        while (!done) {
+            assert_int_equal(merge_step(m, &done), STRATA_OK);
+        }
+        w->moved += merge_progress(m)->tables_moved;
+        merge_free(m);
+    }
+}
+
+static void jobs_of_the_shape_keep_every_commit(void **state)
+{
+    (void)state;
+    uint32_t jobs = 0;
+    uint32_t deepest = 0;
+    for (uint64_t seed = 201; seed <= 208; seed++) {
+        struct compact_world w;
+        compact_world_open(&w, seed, true);
+        strata_keyspace_options options = compact_world_space(&w)->options;
+        options.size_ratio = 2;
+        options.shape = seed % 2 == 0 ? STRATA_SHAPE_LAZY : STRATA_SHAPE_LEVELED;
+        struct shape live = shape_live(&options, 256);
+        struct shape history = shape_history(&options, 256);
+        live.table_bytes = history.table_bytes = 1500;
+        for (uint32_t i = 0; i < 300; i++) {
+            compact_world_write(&w);
+            if (i % 6 == 5) {
+                compact_world_flush(&w);
+                jobs += run_jobs_of_shape(&w, false, &live);
+                jobs += run_jobs_of_shape(&w, true, &history);
+            }
+            if (i % 60 == 59) {
+                compact_world_check(&w);
+            }
+        }
+        uint32_t levels = compact_world_space(&w)->live->level_count;
+        deepest = levels > deepest ? levels : deepest;
+        compact_world_close(&w);
+    }
+    assert_true(jobs > 50 && deepest > 2);
+}
+
 static void a_full_merge_leaves_one_run_without_deletes(void **state)
 {
     (void)state;
@@ -311,6 +367,7 @@ static void an_allocation_that_fails_leaves_a_whole_tree(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(jobs_of_the_shape_keep_every_commit),
         cmocka_unit_test(a_full_merge_leaves_one_run_without_deletes),
         cmocka_unit_test(a_stopped_merge_keeps_what_was_installed),
         cmocka_unit_test(an_error_of_the_disk_leaves_a_whole_tree),
