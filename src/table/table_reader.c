@@ -332,10 +332,25 @@ struct section_place table_block_place(const struct table_file *tf, uint32_t blo
                                   tf->index.offsets[block + 1] - offset};
 }
 
+// Fetches what a search in a cached block looks at first. Only the address is used.
+static inline void prefetch_block(struct cache_block *b)
+{
+    __builtin_prefetch(b);
+    const uint8_t *data = cache_block_data(b);
+    __builtin_prefetch(data);
+    __builtin_prefetch(data + 64);
+    __builtin_prefetch(data + 128);
+    __builtin_prefetch(data + 192);
+}
+
 struct cache_block *table_pin(struct table_file *tf, uint32_t block)
 {
     os_epoch_enter();
-    struct cache_block *b = cache_pin(&tf->slots[block]);
+    struct cache_block *b = atomic_load_explicit(&tf->slots[block], memory_order_relaxed);
+    if (b != NULL) {
+        prefetch_block(b);
+        b = cache_pin(&tf->slots[block]);
+    }
     os_epoch_leave();
     return b;
 }
@@ -511,18 +526,14 @@ static bool find_block(const struct table *t, const struct kv_lookup *lookup, ui
     return true;
 }
 
-// The lines that a search in the block looks at first: fetched while the slot's mark is looked at.
+// The block in the slot, or NULL.
 static const struct cache_block *peek_block(struct table_file *tf, uint32_t block)
 {
     struct cache_block *b = atomic_load_explicit(&tf->slots[block], memory_order_relaxed);
     if (b == NULL) {
         return NULL;
     }
-    const uint8_t *data = cache_block_data(b);
-    __builtin_prefetch(data);
-    __builtin_prefetch(data + 64);
-    __builtin_prefetch(data + 128);
-    __builtin_prefetch(data + 192);
+    prefetch_block(b);
     return cache_peek(&tf->slots[block]);
 }
 
