@@ -33,7 +33,7 @@ struct mem_dir {
     struct mem_content files[MEM_FILES];
     int reads_until_error; // 0: never
     int writes_until_error;
-    uint64_t reads;
+    _Atomic uint64_t reads;
 };
 
 struct mem_file {
