@@ -202,7 +202,7 @@ struct found_job {
 // The most overdue job over all trees; mu.lock held.
 static bool find_job_locked(strata_db *db, struct found_job *found)
 {
-    uint64_t runs[64 * DB_MERGE_WORKERS_MAX];
+    uint64_t runs[65 * DB_MERGE_WORKERS_MAX];
     struct shape_claims claims = {runs, 0};
     claims.count = claims_locked(db, runs, sizeof runs / sizeof runs[0]);
     const struct catalog *catalog = db->edit.catalog;
@@ -259,6 +259,12 @@ static strata_rc merge_begin(struct merge_worker *w)
                              found.history ? &found.space->shape_history : &found.space->shape_live,
                              DB_MERGE_SLICE_BYTES, &w->merge);
     catalog_unref(catalog);
+    if (rc == STRATA_OK && merge_ejected_run(w->merge) != 0) {
+        // The run grows slice by slice: no history merge may take it for its own output meanwhile.
+        os_mutex_lock(&db->mu.lock);
+        w->claims[w->claim_count++] = merge_ejected_run(w->merge);
+        os_mutex_unlock(&db->mu.lock);
+    }
     return rc;
 }
 

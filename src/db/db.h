@@ -76,7 +76,7 @@ struct merge_worker {
     struct strata_db *db;
     struct merge *merge; // NULL: looks for a job at its next step
     struct strata_keyspace *keyspace;
-    uint64_t claims[64]; // run numbers; guarded by mu.lock
+    uint64_t claims[65]; // run numbers: inputs, and the history run that it ejects into; mu.lock
     uint32_t claim_count;
     uint64_t began_ns;
 };

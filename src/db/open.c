@@ -261,24 +261,31 @@ static strata_rc open_catalog(strata_db *db, bool *fresh_out)
     return times_init(db, c);
 }
 
-// The keyspaces of the catalog; a new database gets "default".
+// A new database: the keyspace "default" and a manifest, before there is any log. So a directory
+// with logs or tables but without CURRENT is never just a creation that was cut short.
+static strata_rc open_fresh(strata_db *db)
+{
+    struct edit e = {.next_keyspace = 2};
+    struct catalog *next;
+    struct manifest *manifest;
+    strata_rc rc = edit_create_space(&e, 1, "default", &db->options.keyspace, 0);
+    if (rc == STRATA_OK) {
+        rc = catalog_apply(db->edit.catalog, &e, &db->tables, &next);
+    }
+    edit_release(&e);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    catalog_unref(db->edit.catalog);
+    db->edit.catalog = next;
+    db->next_keyspace = 2;
+    rc = manifest_new(db->dir, db_new_file_number(db), next, &manifest);
+    return rc == STRATA_OK ? manifest_close(manifest) : rc;
+}
+
 static strata_rc open_spaces(strata_db *db, bool fresh)
 {
-    strata_rc rc = STRATA_OK;
-    if (fresh) {
-        struct edit e = {.next_keyspace = 2};
-        struct catalog *next;
-        rc = edit_create_space(&e, 1, "default", &db->options.keyspace, 0);
-        if (rc == STRATA_OK) {
-            rc = catalog_apply(db->edit.catalog, &e, &db->tables, &next);
-        }
-        if (rc == STRATA_OK) {
-            catalog_unref(db->edit.catalog);
-            db->edit.catalog = next;
-            db->next_keyspace = 2;
-        }
-        edit_release(&e);
-    }
+    strata_rc rc = fresh ? open_fresh(db) : STRATA_OK;
     for (uint32_t i = 0; rc == STRATA_OK && i < db->edit.catalog->space_count; i++) {
         struct strata_keyspace *space;
         rc = space_adopt_locked(db, &db->edit.catalog->spaces[i], &space);

@@ -144,6 +144,16 @@ static strata_rc ask_live(struct getter *g, const struct tree *tree)
     return STRATA_OK;
 }
 
+// Does the point that `one` found beat what `best` has? At equal commits a point is newer than a
+// range delete: a batch may delete a range and put into it.
+static bool is_newer(const struct kv_lookup *one, const struct kv_lookup *best)
+{
+    if (!best->found || one->entry.commit > best->entry.commit) {
+        return true;
+    }
+    return one->entry.commit == best->entry.commit && best->entry.kind == KV_RANGE_DELETE;
+}
+
 // The newest version in history whose interval holds the commit, if it is newer than the candidate.
 // Several runs may hold one; the greatest begin of all decides.
 static strata_rc ask_history(struct getter *g, const struct tree *tree)
@@ -168,8 +178,7 @@ static strata_rc ask_history(struct getter *g, const struct tree *tree)
             if (rc != STRATA_OK) {
                 return rc;
             }
-            bool wins =
-                one.found && (!g->lookup.found || one.entry.commit > g->lookup.entry.commit);
+            bool wins = one.found && is_newer(&one, &g->lookup);
             if (wins) {
                 g->lookup.found = true;
                 g->lookup.entry = one.entry;

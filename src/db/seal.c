@@ -198,7 +198,9 @@ void admission_update_locked(strata_db *db)
         p.debt_bytes = shape_debt_bytes(s->live, &space->shape_live);
         debt += p.debt_bytes;
         uint64_t delay_ns = shape_delay(&p, 1u << 20);
-        wait = wait || p.level0_runs >= p.level0_runs_max;
+        // Over the bound, not at it: at the bound a small level is not full yet, and nobody would
+        // merge what the writers wait for.
+        wait = wait || p.level0_runs > p.level0_runs_max;
         worst = delay_ns != UINT64_MAX && delay_ns > worst ? delay_ns : worst;
     }
     atomic_store_explicit(&db->admission_wait, wait, memory_order_relaxed);
