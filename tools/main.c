@@ -145,7 +145,7 @@ int main(int argc, char **argv)
         append_usage(&text);
         fwrite(text.data, 1, text.bytes, stderr);
         text_release(&text);
-        return CLI_USAGE;
+        return cli_problem(CLI_USAGE, "which command?");
     }
     const char *name = argv[1];
     if (strcmp(name, "--version") == 0) {
