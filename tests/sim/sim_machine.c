@@ -77,7 +77,7 @@ int sim_machine_call(struct sim_machine *m, const struct sim_event *e, size_t *c
             m->boundary(m->boundary_ctx, m, e);
         }
     }
-    struct sim_fault *rule = m->fault_count == 0 ? NULL : fault_for(m, e);
+    struct sim_fault *rule = m->fault_count == 0 || m->faults_off ? NULL : fault_for(m, e);
     if (rule == NULL) {
         return 0;
     }

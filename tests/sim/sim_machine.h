@@ -91,6 +91,7 @@ struct sim_machine {
     void *observe_ctx;
     struct sim_fault faults[SIM_FAULTS_MAX];
     size_t fault_count;
+    bool faults_off; // for a while: calls neither fail nor count
     struct sim_lock locks[8];
     size_t lock_count;
     struct sim_executor *executors;
