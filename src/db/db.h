@@ -86,6 +86,8 @@ struct merge_worker {
 struct strata_db {
     uint64_t magic;
     pid_t pid;
+    uint32_t forks;      // db_forks() at open
+    _Atomic bool broken; // mu.error is set
     struct os_machine *machine;
     strata_options options; // resolved
     bool read_only;         // opened so
@@ -141,9 +143,11 @@ struct strata_db {
 
     struct {
         struct os_mutex lock;
-        struct commit_second *seconds;
+        struct commit_second *seconds; // the last_time_us of the last one is `newest_us`
         size_t count, capacity;
     } times;
+    _Atomic int64_t newest_us;      // time of the newest commit
+    _Atomic int64_t second_ends_us; // a commit from then on begins a new second
 
     struct wal *wal;
     bool log_mapped;
@@ -194,6 +198,8 @@ strata_rc db_fail(strata_db *db, strata_rc rc);
 strata_rc db_writable(strata_db *db) STRATA_MUST_CHECK;
 // STRATA_INVALID for NULL, closed or inherited handles.
 strata_rc db_usable(const strata_db *db) STRATA_MUST_CHECK;
+// How often the process was forked off since the library was first used.
+uint32_t db_forks(void);
 void db_reader_enter(strata_db *db);
 void db_reader_leave(strata_db *db);
 

@@ -134,6 +134,7 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
 {
     db->magic = DB_MAGIC;
     db->pid = getpid();
+    db->forks = db_forks();
     db->machine = machine;
     db->options = *options;
     db->read_only = (options->flags & STRATA_OPEN_READ_ONLY) != 0;

@@ -1,6 +1,6 @@
 // Commit times: for each second in which there were commits, the first commit, its time, and the
 // time of the last. Kept in memory whole and in the manifest for what is flushed; the log has the
-// rest.
+// rest. A commit takes the lock only when it begins a second.
 #include "db/db.h"
 
 #include "base/alloc.h"
@@ -21,35 +21,48 @@ strata_rc times_init(strata_db *db, const struct catalog *catalog)
     db->times.seconds = seconds;
     db->times.count = count;
     db->times.capacity = count + 64;
+    atomic_init(&db->newest_us, count == 0 ? 0 : seconds[count - 1].last_time_us);
+    atomic_init(&db->second_ends_us, count == 0 ? 0 : seconds[count - 1].first_time_us + SECOND_US);
     return STRATA_OK;
+}
+
+// The last commit before the next second's first, or the newest of all; times.lock held.
+static int64_t last_time_locked(const strata_db *db, size_t index)
+{
+    return index + 1 == db->times.count ? atomic_load_explicit(&db->newest_us, memory_order_relaxed)
+                                        : db->times.seconds[index].last_time_us;
+}
+
+static void begin_second(strata_db *db, uint64_t commit, int64_t time_us)
+{
+    os_mutex_lock(&db->times.lock);
+    size_t count = db->times.count;
+    if (count == db->times.capacity) {
+        struct commit_second *more = alloc_resize(db->times.seconds, count * 2 + 64, sizeof *more);
+        if (more == NULL) {
+            // Times only get coarser: the present second is stretched.
+            os_mutex_unlock(&db->times.lock);
+            return;
+        }
+        db->times.seconds = more;
+        db->times.capacity = count * 2 + 64;
+    }
+    if (count > 0) {
+        db->times.seconds[count - 1].last_time_us = last_time_locked(db, count - 1);
+    }
+    db->times.seconds[count] = (struct commit_second){commit, time_us, time_us};
+    db->times.count = count + 1;
+    atomic_store_explicit(&db->newest_us, time_us, memory_order_relaxed);
+    atomic_store_explicit(&db->second_ends_us, time_us + SECOND_US, memory_order_relaxed);
+    os_mutex_unlock(&db->times.lock);
 }
 
 void times_add(strata_db *db, uint64_t commit, int64_t time_us)
 {
-    os_mutex_lock(&db->times.lock);
-    size_t count = db->times.count;
-    struct commit_second *last = count == 0 ? NULL : &db->times.seconds[count - 1];
-    if (last != NULL && (time_us < last->first_time_us + SECOND_US)) {
-        last->last_time_us = time_us;
-    } else {
-        if (count == db->times.capacity) {
-            struct commit_second *more =
-                alloc_resize(db->times.seconds, count * 2 + 64, sizeof *more);
-            if (more == NULL) {
-                // Times only get coarser: the last second is stretched.
-                if (last != NULL) {
-                    last->last_time_us = time_us;
-                }
-                os_mutex_unlock(&db->times.lock);
-                return;
-            }
-            db->times.seconds = more;
-            db->times.capacity = count * 2 + 64;
-        }
-        db->times.seconds[count] = (struct commit_second){commit, time_us, time_us};
-        db->times.count = count + 1;
+    if (time_us >= atomic_load_explicit(&db->second_ends_us, memory_order_relaxed)) {
+        begin_second(db, commit, time_us);
     }
-    os_mutex_unlock(&db->times.lock);
+    atomic_store_explicit(&db->newest_us, time_us, memory_order_relaxed);
 }
 
 // Index of the last second with first_commit <= commit, or -1; times.lock held.
@@ -72,7 +85,7 @@ static ptrdiff_t second_of_commit_locked(const strata_db *db, uint64_t commit)
 static int64_t time_in_second_locked(const strata_db *db, size_t index, uint64_t commit)
 {
     const struct commit_second *s = &db->times.seconds[index];
-    return commit == s->first_commit ? s->first_time_us : s->last_time_us;
+    return commit == s->first_commit ? s->first_time_us : last_time_locked(db, index);
 }
 
 int64_t times_of(void *ctx, uint64_t commit)
@@ -94,7 +107,9 @@ strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto, struct e
         if (db->times.seconds[i].first_commit > upto) {
             break;
         }
-        rc = edit_add_second(e, &db->times.seconds[i]);
+        struct commit_second second = db->times.seconds[i];
+        second.last_time_us = last_time_locked(db, i);
+        rc = edit_add_second(e, &second);
     }
     os_mutex_unlock(&db->times.lock);
     return rc;
@@ -118,7 +133,7 @@ strata_rc db_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out
     if (low > 0) {
         const struct commit_second *s = &db->times.seconds[low - 1];
         // All of the second when it was over by then, else only what is certain: its first commit.
-        if (unix_us < s->last_time_us) {
+        if (unix_us < last_time_locked(db, low - 1)) {
             commit = s->first_commit;
         } else {
             commit = low < db->times.count ? db->times.seconds[low].first_commit - 1 : newest;
