@@ -50,9 +50,10 @@ int main(int argc, char **argv)
         }
     }
     double seconds = test_seconds() - start;
-    printf("seed %llu: %llu boundaries, %llu states (%.0f/s), %llu crashed again in recovery\n",
+    printf("seed %llu: %llu boundaries, %llu states (%.0f/s), %llu distinct, %llu crashed "
+           "again in recovery\n",
            (unsigned long long)o.seed, (unsigned long long)boundaries, (unsigned long long)states,
-           (double)states / seconds, (unsigned long long)nested);
-    printf("cases: %llu distinct\n", (unsigned long long)distinct);
+           (double)states / seconds, (unsigned long long)distinct, (unsigned long long)nested);
+    printf("cases: %llu\n", (unsigned long long)distinct);
     return 0;
 }
