@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#define DETERMINISM_ONE_IN 4
+
 static bool stop(void *ctx)
 {
     return test_time_is_up(ctx);
@@ -44,6 +46,17 @@ int main(int argc, char **argv)
         states += result.states;
         distinct += result.distinct;
         nested += result.nested;
+        if (result.fault[0] == '\0' && i % DETERMINISM_ONE_IN == 0 && o.boundary == UINT64_MAX) {
+            // The work alone, again: the same seed must give the same calls.
+            struct crash_result again;
+            config.only_boundary = 0;
+            crash_run(&config, &again);
+            if (again.trace != result.trace && !test_time_is_up(&o)) {
+                printf("FAILED: --seed %llu gave two different runs\n",
+                       (unsigned long long)config.seed);
+                return 1;
+            }
+        }
         if (result.fault[0] != '\0') {
             printf("FAILED: %s\n%s\n", result.fault, config_text(o.seed + i));
             return 1;

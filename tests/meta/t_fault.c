@@ -15,22 +15,26 @@ struct variant {
     uint32_t ops;
     int error;
     bool sticky;
+    bool resumes;
 };
 
 #define GROWS                                                                                      \
     (SIM_OP_BIT(SIM_OP_WRITE) | SIM_OP_BIT(SIM_OP_CREATE) | SIM_OP_BIT(SIM_OP_TRUNCATE) |          \
      SIM_OP_BIT(SIM_OP_SYNC) | SIM_OP_BIT(SIM_OP_RENAME) | SIM_OP_BIT(SIM_OP_DIR_SYNC))
+// What fails for want of space on a disk that delays nothing.
+#define FILLS (SIM_OP_BIT(SIM_OP_WRITE) | SIM_OP_BIT(SIM_OP_CREATE) | SIM_OP_BIT(SIM_OP_TRUNCATE))
 #define SYNCS (SIM_OP_BIT(SIM_OP_SYNC) | SIM_OP_BIT(SIM_OP_DIR_SYNC))
 
 static const struct variant variants[] = {
-    {"EIO once", SIM_OP_ANY, EIO, false},
-    {"EIO from then on", SIM_OP_ANY, EIO, true},
-    {"ENOSPC once", GROWS, ENOSPC, false},
-    {"ENOSPC from then on", GROWS, ENOSPC, true},
-    {"EMFILE once", SIM_OP_BIT(SIM_OP_OPEN) | SIM_OP_BIT(SIM_OP_CREATE), EMFILE, false},
-    {"sync EIO once", SYNCS, EIO, false},
-    {"sync EIO from then on", SYNCS, EIO, true},
-    {"short transfers", SIM_OP_BIT(SIM_OP_WRITE) | SIM_OP_BIT(SIM_OP_READ), 0, true},
+    {"EIO once", SIM_OP_ANY, EIO, false, false},
+    {"EIO from then on", SIM_OP_ANY, EIO, true, false},
+    {"ENOSPC once", GROWS, ENOSPC, false, false},
+    {"ENOSPC from then on", GROWS, ENOSPC, true, false},
+    {"EMFILE once", SIM_OP_BIT(SIM_OP_OPEN) | SIM_OP_BIT(SIM_OP_CREATE), EMFILE, false, false},
+    {"sync EIO once", SYNCS, EIO, false, false},
+    {"sync EIO from then on", SYNCS, EIO, true, false},
+    {"short transfers", SIM_OP_BIT(SIM_OP_WRITE) | SIM_OP_BIT(SIM_OP_READ), 0, true, false},
+    {"full disk", FILLS, ENOSPC, true, true},
 };
 #define VARIANTS (sizeof variants / sizeof variants[0])
 
@@ -53,6 +57,7 @@ static bool run_one(const struct test_options *o, uint64_t seed, size_t v, uint6
                  .short_bytes = 1 + index % 100,
                  .sync_model = (enum sim_sync_failure)(index % SIM_SYNC_FAILURES)},
         .created_first = o->mutant != NULL && strcmp(o->mutant, "created") == 0,
+        .resumes = variants[v].resumes,
         .policy = (enum sim_survive)((index + v) % SIM_SURVIVE_SHORN),
         .map_is_bad = c.map_is_bad,
         .verbose = o->verbose,

@@ -178,6 +178,28 @@ static void do_step(struct run *r)
     }
 }
 
+// There is space again: a write must be taken, if need be after some background work.
+static void write_again(struct run *r)
+{
+    struct model_op op = {MODEL_PUT, 0, slice_of("again", 5), slice_of("space", 5)};
+    strata_rc rc = STRATA_NO_SPACE;
+    for (int attempt = 0; attempt < 5 && rc != STRATA_OK; attempt++) {
+        uint64_t commit = 0;
+        sim_machine_step_clock(&r->machine, 200000, 200000000);
+        sim_machine_crank(&r->machine, 200);
+        rc = r->config->ops->commit(r->store, r->model, &op, 1, STRATA_SYNC, &commit);
+    }
+    if (rc != STRATA_OK) {
+        char text[STORE_FAULT_BYTES];
+        snprintf(text, sizeof text, "writes do not go on once there is space: %d, %.400s", (int)rc,
+                 fail_text());
+        run_failed(r, text);
+        return;
+    }
+    r->synced = model_commit(r->model, &op, 1);
+    r->maybe = false;
+}
+
 // Without faults: the open store reads well, then the machine dies and what is left is opened.
 static void end_run(struct run *r)
 {
@@ -189,6 +211,9 @@ static void end_run(struct run *r)
     if (r->store != NULL && !r->stop && r->result->fault[0] == '\0' &&
         !r->config->ops->agrees(r->store, r->model, r->model->newest, true, text)) {
         run_failed(r, text);
+    }
+    if (r->store != NULL && !r->stop && r->config->resumes && r->result->fault[0] == '\0') {
+        write_again(r);
     }
     struct sim_disk *left = sim_disk_survive(r->disk, r->config->policy, r->config->seed);
     r->machine.dead = true;

@@ -16,6 +16,7 @@ struct fault_config {
     uint64_t steps;
     struct sim_fault rule;
     bool created_first;      // the rule counts from the end of the first open on
+    bool resumes;            // once the fault is over, writes must go on without a reopen
     enum sim_survive policy; // of the crash at the end
     bool map_is_bad;
     bool verbose;
