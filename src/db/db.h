@@ -145,9 +145,10 @@ struct strata_db {
         struct os_mutex lock;
         struct commit_second *seconds; // the last_time_us of the last one is `newest_us`
         size_t count, capacity;
+        size_t thin_count; // of them are a second long
     } times;
     _Atomic int64_t newest_us;      // time of the newest commit
-    _Atomic int64_t second_ends_us; // a commit from then on begins a new second
+    _Atomic int64_t moment_ends_us; // a commit from then on begins a new moment
 
     struct wal *wal;
     bool log_mapped;
@@ -275,6 +276,8 @@ strata_rc db_flush(strata_db *db) STRATA_MUST_CHECK;
 strata_rc db_sync(strata_db *db) STRATA_MUST_CHECK;
 void times_add(strata_db *db, uint64_t commit, int64_t time_us);
 int64_t times_of(void *db, uint64_t commit); // 0: not known
+// Joins the moments of commits up to `upto`, which are flushed, to seconds.
+void times_thin(strata_db *db, uint64_t upto);
 strata_rc times_init(strata_db *db, const struct catalog *catalog) STRATA_MUST_CHECK;
 // Adds the seconds with commits in (after, upto] to the edit.
 strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto,

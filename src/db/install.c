@@ -139,6 +139,7 @@ strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
     catalog_unref(before);
     wal_note_edits(db->wal, db->edit.catalog->edits);
     if (flushed > flushed_before) {
+        times_thin(db, flushed);
         rc = wal_retire(db->wal, flushed);
     }
     if (rc == STRATA_OK) {

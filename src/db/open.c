@@ -12,7 +12,7 @@
 #define MEMORY_DEFAULT_MOST (256 * MIB)
 #define MEMTABLE_LEAST (64 * 1024ull)
 #define MEMTABLE_DEFAULT_MOST (64 * MIB)
-#define SEGMENT_LEAST (64 * 1024ull)
+#define SEGMENT_LEAST (16 * 1024ull)
 #define SEGMENT_MOST (1024 * MIB)
 #define SEGMENT_DEFAULT (64 * MIB)
 #define SEGMENT_FIRST (256 * 1024ull)
@@ -91,8 +91,9 @@ strata_rc db_options_resolve(const strata_options *given, strata_options *out)
     strata_keyspace_options keyspace;
     strata_rc rc = resolve_flags(&o);
     if (rc == STRATA_OK) {
-        rc = resolve_u64("memory_bytes", &o.memory_bytes, memory_default(), MEMORY_LEAST,
-                         UINT64_MAX / 4);
+        // What the machine has is asked for only when it matters: that reads a file or more.
+        uint64_t fallback = o.memory_bytes == 0 ? memory_default() : 0;
+        rc = resolve_u64("memory_bytes", &o.memory_bytes, fallback, MEMORY_LEAST, UINT64_MAX / 4);
     }
     if (rc == STRATA_OK) {
         uint64_t memtable = o.memory_bytes / 8;

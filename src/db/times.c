@@ -1,12 +1,13 @@
-// Commit times: for each second in which there were commits, the first commit, its time, and the
-// time of the last. Kept in memory whole and in the manifest for what is flushed; the log has the
-// rest. A commit takes the lock only when it begins a second.
+// Commit times: for each moment in which there were commits, the first commit, its time, and the
+// time of the last. A moment is a millisecond for commits that are still in memtables and, from
+// their flush on, a second: that is what the manifest keeps; the log has the rest exactly. A commit
+// takes the lock only when it begins a moment.
 #include "db/db.h"
 
 #include "base/alloc.h"
 #include "base/fail.h"
 
-#define SECOND_US 1000000
+#define MOMENT_US 1000
 
 strata_rc times_init(strata_db *db, const struct catalog *catalog)
 {
@@ -21,8 +22,9 @@ strata_rc times_init(strata_db *db, const struct catalog *catalog)
     db->times.seconds = seconds;
     db->times.count = count;
     db->times.capacity = count + 64;
+    db->times.thin_count = count;
     atomic_init(&db->newest_us, count == 0 ? 0 : seconds[count - 1].last_time_us);
-    atomic_init(&db->second_ends_us, count == 0 ? 0 : seconds[count - 1].first_time_us + SECOND_US);
+    atomic_init(&db->moment_ends_us, count == 0 ? 0 : seconds[count - 1].first_time_us + MOMENT_US);
     return STRATA_OK;
 }
 
@@ -33,14 +35,14 @@ static int64_t last_time_locked(const strata_db *db, size_t index)
                                         : db->times.seconds[index].last_time_us;
 }
 
-static void begin_second(strata_db *db, uint64_t commit, int64_t time_us)
+static void begin_moment(strata_db *db, uint64_t commit, int64_t time_us)
 {
     os_mutex_lock(&db->times.lock);
     size_t count = db->times.count;
     if (count == db->times.capacity) {
         struct commit_second *more = alloc_resize(db->times.seconds, count * 2 + 64, sizeof *more);
         if (more == NULL) {
-            // Times only get coarser: the present second is stretched.
+            // Times only get coarser: the present moment is stretched.
             os_mutex_unlock(&db->times.lock);
             return;
         }
@@ -53,14 +55,14 @@ static void begin_second(strata_db *db, uint64_t commit, int64_t time_us)
     db->times.seconds[count] = (struct commit_second){commit, time_us, time_us};
     db->times.count = count + 1;
     atomic_store_explicit(&db->newest_us, time_us, memory_order_relaxed);
-    atomic_store_explicit(&db->second_ends_us, time_us + SECOND_US, memory_order_relaxed);
+    atomic_store_explicit(&db->moment_ends_us, time_us + MOMENT_US, memory_order_relaxed);
     os_mutex_unlock(&db->times.lock);
 }
 
 void times_add(strata_db *db, uint64_t commit, int64_t time_us)
 {
-    if (time_us >= atomic_load_explicit(&db->second_ends_us, memory_order_relaxed)) {
-        begin_second(db, commit, time_us);
+    if (time_us >= atomic_load_explicit(&db->moment_ends_us, memory_order_relaxed)) {
+        begin_moment(db, commit, time_us);
     }
     atomic_store_explicit(&db->newest_us, time_us, memory_order_relaxed);
 }
@@ -113,6 +115,29 @@ strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto, struct e
     }
     os_mutex_unlock(&db->times.lock);
     return rc;
+}
+
+void times_thin(strata_db *db, uint64_t upto)
+{
+    os_mutex_lock(&db->times.lock);
+    struct commit_second *list = db->times.seconds;
+    size_t count = db->times.count;
+    size_t kept = db->times.thin_count;
+    // The newest moment stays as it is: it may still grow.
+    for (size_t i = kept; i + 1 < count; i++) {
+        bool thin = list[i].first_commit <= upto;
+        if (!thin || kept == 0 || !commit_second_merge(&list[kept - 1], &list[i])) {
+            list[kept++] = list[i];
+        }
+        if (thin) {
+            db->times.thin_count = kept;
+        }
+    }
+    if (count > 0 && kept < count) {
+        list[kept++] = list[count - 1];
+    }
+    db->times.count = kept;
+    os_mutex_unlock(&db->times.lock);
 }
 
 strata_rc db_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out)
