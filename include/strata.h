@@ -147,7 +147,7 @@ typedef struct strata_options {
     uint32_t background_threads; // default 2; 1 - 64
     uint32_t open_files_max;     // descriptors for tables; default 512; least 16
     strata_log_append log_append;
-    uint64_t log_segment_bytes; // greatest size of a log segment; default 64 MiB; 64 KiB - 1 GiB
+    uint64_t log_segment_bytes; // greatest size of a log segment; default 64 MiB; 16 KiB - 1 GiB
     uint64_t log_bytes_max;     // seal memtables when the log holds more; default 4 segments
     bool verify_off;            // reserved: must be false, checksums are always verified
     strata_keyspace_options keyspace; // of the keyspace "default", when it is created
