@@ -210,9 +210,25 @@ static bool text_record(struct format *format, strata_slice record, struct text 
 
 // ---- JSON
 
-// The bytes that a member stands for: a string's own, those of {"hex": "..."}, else its JSON text.
-static bool json_bytes(struct format *format, const json_t *member, struct text *out)
+// A JSON text of `member` that means the same; the shorter one where numbers have fractions.
+static char *json_text_of(const json_t *member)
 {
+    char *text = json_dumps(member, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    json_t *again = text != NULL ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : NULL;
+    bool same = again != NULL && json_equal(again, member) != 0;
+    json_decref(again);
+    if (same) {
+        return text;
+    }
+    free(text);
+    return json_dumps(member, JSON_ENCODE_ANY | JSON_COMPACT);
+}
+
+// Appends the bytes of a string or of {"hex": "..."}. *known_out is false for anything else.
+static bool json_bytes(struct format *format, const json_t *member, struct text *out,
+                       bool *known_out)
+{
+    *known_out = true;
     if (json_is_string(member)) {
         text_append(out, json_string_value(member), json_string_length(member));
         return true;
@@ -224,37 +240,49 @@ static bool json_bytes(struct format *format, const json_t *member, struct text 
         return text_append_unhex(out, digits, &problem) ||
                bad(format, "a hex field has %s", problem);
     }
-    char *dumped = json_dumps(member, JSON_ENCODE_ANY | JSON_COMPACT);
-    if (dumped == NULL) {
-        return bad(format, "a field that cannot be written as JSON");
-    }
-    text_append_str(out, dumped);
-    free(dumped);
+    *known_out = false;
     return true;
 }
 
-static bool json_members(struct format *format, const json_t *object, struct text *key,
-                         struct text *value)
+static bool json_key(struct format *format, const json_t *object, struct text *key)
 {
     const json_t *member = json_object_get(object, format->key_name);
     if (member == NULL) {
         return bad(format, "no field \"%s\"", format->key_name);
     }
-    if (json_is_null(member) || json_is_array(member)) {
-        return bad(format, "the field \"%s\" is no key: it must be text or a number",
-                   format->key_name);
-    }
-    if (!json_bytes(format, member, key)) {
+    bool known;
+    if (!json_bytes(format, member, key, &known)) {
         return false;
     }
-    if (format->value_name == NULL) {
-        return true;
+    if (!known && !json_is_integer(member)) {
+        return bad(format, "the field \"%s\" is no key: it must be text or a whole number",
+                   format->key_name);
     }
-    member = json_object_get(object, format->value_name);
+    if (!known) {
+        text_append_format(key, "%lld", (long long)json_integer_value(member));
+    }
+    return true;
+}
+
+static bool json_value(struct format *format, const json_t *object, struct text *value)
+{
+    const json_t *member = json_object_get(object, format->value_name);
     if (member == NULL) {
         return bad(format, "no field \"%s\"", format->value_name);
     }
-    return json_bytes(format, member, value);
+    bool known;
+    if (!json_bytes(format, member, value, &known)) {
+        return false;
+    }
+    char *text = known ? NULL : json_text_of(member);
+    if (!known && text == NULL) {
+        return bad(format, "the field \"%s\" cannot be written as JSON", format->value_name);
+    }
+    if (text != NULL) {
+        text_append_str(value, text);
+        free(text);
+    }
+    return true;
 }
 
 static bool jsonl_record(struct format *format, strata_slice record, struct text *key,
@@ -265,9 +293,11 @@ static bool jsonl_record(struct format *format, strata_slice record, struct text
     if (object == NULL) {
         return bad(format, "no JSON: %s", error.text);
     }
-    bool good = json_is_object(object) ? json_members(format, object, key, value)
+    bool good = json_is_object(object) ? json_key(format, object, key)
                                        : bad(format, "the line is JSON but no object");
-    if (good && format->value_name == NULL) {
+    if (good && format->value_name != NULL) {
+        good = json_value(format, object, value);
+    } else if (good) {
         text_append(value, record.data, record.bytes);
     }
     json_decref(object);
