@@ -33,8 +33,9 @@ static strata_rc entry_failed(const struct os_dir *d, int error, const char *wha
 
 // ---- files
 
-static strata_rc file_open_with(struct os_dir *d, const char *name, unsigned flags, bool may_miss,
-                                struct os_file **file_out)
+// 0 or a negative errno.
+static int file_open_raw(struct os_dir *d, const char *name, unsigned flags,
+                         struct os_file **file_out)
 {
     ASSERT((flags & OS_OPEN_WRITE) != 0 || flags == OS_OPEN_READ);
     ASSERT((flags & OS_OPEN_CREATE) != 0 || (flags & OS_OPEN_EXCLUSIVE) == 0);
@@ -43,27 +44,42 @@ static strata_rc file_open_with(struct os_dir *d, const char *name, unsigned fla
     for (int tries = 0; error == -EINTR && tries < INTERRUPTS_MAX; tries++) {
         error = d->ops->open(d, name, flags, file_out);
     }
-    if (error == 0) {
-        ASSERT(*file_out != NULL);
-        return STRATA_OK;
+    ASSERT(error != 0 || *file_out != NULL);
+    if (error != 0) {
+        *file_out = NULL;
     }
-    *file_out = NULL;
-    if (error == -ENOENT && may_miss) {
-        return STRATA_NOT_FOUND;
-    }
+    return error;
+}
+
+static strata_rc file_open_failed(const struct os_dir *d, const char *name, unsigned flags,
+                                  int error)
+{
     return entry_failed(d, -error, (flags & OS_OPEN_CREATE) != 0 ? "create" : "open", name);
+}
+
+strata_rc os_file_open_errno(struct os_dir *d, const char *name, unsigned flags,
+                             struct os_file **file_out, int *errno_out)
+{
+    int error = file_open_raw(d, name, flags, file_out);
+    *errno_out = -error;
+    return error == 0 ? STRATA_OK : file_open_failed(d, name, flags, error);
 }
 
 strata_rc os_file_open(struct os_dir *d, const char *name, unsigned flags,
                        struct os_file **file_out)
 {
-    return file_open_with(d, name, flags, false, file_out);
+    int error;
+    return os_file_open_errno(d, name, flags, file_out, &error);
 }
 
 strata_rc os_file_open_if_there(struct os_dir *d, const char *name, unsigned flags,
                                 struct os_file **file_out)
 {
-    return file_open_with(d, name, flags, true, file_out);
+    int error = file_open_raw(d, name, flags, file_out);
+    if (error == -ENOENT) {
+        return STRATA_NOT_FOUND;
+    }
+    return error == 0 ? STRATA_OK : file_open_failed(d, name, flags, error);
 }
 
 strata_rc os_file_read_some(struct os_file *f, uint64_t offset, void *to, size_t bytes,
@@ -237,6 +253,10 @@ strata_rc os_dir_lock(struct os_dir *d, const char *name, enum os_lock_mode mode
     if (error == -EWOULDBLOCK) {
         return fail(STRATA_LOCKED, "%s is in use by %s", d->path,
                     holder[0] != '\0' ? holder : "another process");
+    }
+    if (error == -ENOENT && mode == OS_LOCK_SHARED) {
+        return fail(STRATA_NOT_FOUND, "%s has no file %s: it holds no database, or not all of one",
+                    d->path, name);
     }
     return error == 0 ? STRATA_OK : entry_failed(d, -error, "lock", name);
 }

@@ -98,6 +98,9 @@ struct os_dir {
 // it is not a regular file.
 strata_rc os_file_open(struct os_dir *d, const char *name, unsigned flags,
                        struct os_file **file_out) STRATA_MUST_CHECK;
+// The same, and *errno_out says why the system refused; 0 when it did not.
+strata_rc os_file_open_errno(struct os_dir *d, const char *name, unsigned flags,
+                             struct os_file **file_out, int *errno_out) STRATA_MUST_CHECK;
 // STRATA_NOT_FOUND (no error text) when there is no such file.
 strata_rc os_file_open_if_there(struct os_dir *d, const char *name, unsigned flags,
                                 struct os_file **file_out) STRATA_MUST_CHECK;
@@ -122,7 +125,8 @@ strata_rc os_dir_unlink(struct os_dir *d, const char *name) STRATA_MUST_CHECK;
 strata_rc os_dir_list(struct os_dir *d, bool (*visit)(void *ctx, const char *name, bool regular),
                       void *ctx) STRATA_MUST_CHECK;
 strata_rc os_dir_sync(struct os_dir *d) STRATA_MUST_CHECK;
-// STRATA_LOCKED, with the holder in the text, when it is held elsewhere.
+// STRATA_LOCKED, with the holder in the text, when it is held elsewhere. A shared lock does not make
+// its file: STRATA_NOT_FOUND when there is none.
 strata_rc os_dir_lock(struct os_dir *d, const char *name, enum os_lock_mode mode) STRATA_MUST_CHECK;
 strata_rc os_dir_space(struct os_dir *d, uint64_t *free_bytes_out) STRATA_MUST_CHECK;
 void os_dir_facts(struct os_dir *d, struct os_fs_facts *facts_out);

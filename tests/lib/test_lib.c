@@ -14,7 +14,7 @@ static char label[512];
 // Of a sanitizer's runtime, when there is one.
 __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void));
 
-static void print_label(void)
+void test_print_label(void)
 {
     size_t bytes = strlen(label);
     if (bytes > 0 && write(STDERR_FILENO, label, bytes) > 0) {
@@ -24,7 +24,7 @@ static void print_label(void)
 
 static void on_abort(int signal_number)
 {
-    print_label();
+    test_print_label();
     signal(signal_number, SIG_DFL);
     raise(signal_number);
 }
@@ -34,7 +34,7 @@ static void on_alarm(int signal_number)
     static const char hang[] = "FAILED: a call does not return\n";
     (void)signal_number;
     if (write(STDERR_FILENO, hang, sizeof hang - 1) > 0) {
-        print_label();
+        test_print_label();
     }
     _exit(1);
 }
@@ -64,7 +64,7 @@ void test_fatal(const char *format, ...)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
-    print_label();
+    test_print_label();
     exit(2);
 }
 
@@ -141,7 +141,7 @@ void test_options_parse(struct test_options *o, int argc, char **argv)
     parsed_at = test_seconds();
     signal(SIGABRT, on_abort);
     if (__sanitizer_set_death_callback != NULL) {
-        __sanitizer_set_death_callback(print_label);
+        __sanitizer_set_death_callback(test_print_label);
     }
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];

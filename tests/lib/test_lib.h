@@ -21,6 +21,7 @@ void test_grow(void **items, size_t *capacity, size_t count, size_t bytes);
 
 // How to repeat what runs now; printed when the process is aborted. Cut if long.
 void test_label(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void test_print_label(void);
 
 // Ends the process, with the label, when the next `seconds` pass without another call. 0: no more.
 void test_watchdog(unsigned seconds);

@@ -415,7 +415,9 @@ static void held_lock_names_the_holder(void **state)
     assert_int_equal(os_dir_lock(&script_dir, "LOCK", OS_LOCK_SHARED), STRATA_LOCKED);
     text_has("/data/shop is in use by process 4711");
     script.error = ENOENT;
-    assert_int_equal(os_dir_lock(&script_dir, "LOCK", OS_LOCK_SHARED), STRATA_IO);
+    assert_int_equal(os_dir_lock(&script_dir, "LOCK", OS_LOCK_SHARED), STRATA_NOT_FOUND);
+    text_has("/data/shop has no file LOCK");
+    assert_int_equal(os_dir_lock(&script_dir, "LOCK", OS_LOCK_EXCLUSIVE), STRATA_IO);
     script.error = 0;
     assert_int_equal(os_dir_lock(&script_dir, "LOCK", OS_LOCK_SHARED), STRATA_OK);
 }
