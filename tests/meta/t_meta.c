@@ -9,6 +9,7 @@
 #include "model/script.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -131,7 +132,9 @@ static void report(struct script *s, uint64_t seed, uint64_t number, const char 
     shrink(s, number);
     number = shrink_config(s, number);
     run_once(s, number, last);
-    snprintf(path, sizeof path, "t_meta_%llu.script", (unsigned long long)seed);
+    const char *place = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/t_meta_%llu.script", place == NULL ? "/tmp" : place,
+             (unsigned long long)seed);
     FILE *to = fopen(path, "w");
     if (to != NULL) {
         script_print(s, to);
