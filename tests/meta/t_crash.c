@@ -31,7 +31,9 @@ int main(int argc, char **argv)
             .ops = &store_strata,
             .store = {.options = c.options},
             .seed = o.seed + i,
-            .steps = o.ops > 0 ? o.ops : (o.seed + i) % 8 == 7 ? 240 : 60,
+            .steps = o.ops > 0               ? o.ops
+                     : (o.seed + i) % 8 == 7 ? 240
+                                             : 60,
             .only_boundary = o.boundary,
             .only_policy = o.policy,
             .map_is_bad = c.map_is_bad,

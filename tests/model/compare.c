@@ -21,16 +21,20 @@ static strata_slice to_public(struct slice s)
 
 const char *compare_text(struct slice s)
 {
-    static char buffers[8][80];
+    static char buffers[8][96];
     static unsigned next;
     char *to = buffers[next++ % 8];
     size_t used = 0;
-    for (size_t i = 0; i < s.bytes && used < 60; i++) {
-        uint8_t c = s.data[i];
-        used +=
-            (size_t)snprintf(to + used, 8, c >= 32 && c < 127 && c != '\\' ? "%c" : "\\x%02x", c);
+    size_t shown = 0;
+    to[0] = '\0';
+    while (shown < s.bytes && used < 60) {
+        uint8_t c = s.data[shown++];
+        bool plain = c >= 32 && c < 127 && c != '\\';
+        used += (size_t)snprintf(to + used, 8, plain ? "%c" : "\\x%02x", c);
     }
-    snprintf(to + used, 20, s.bytes > used ? "..(%zu)" : "", s.bytes);
+    if (shown < s.bytes) {
+        snprintf(to + used, 30, "..(%zu)", s.bytes);
+    }
     return to;
 }
 
