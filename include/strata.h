@@ -136,6 +136,16 @@ enum {
     STRATA_OPEN_READ_ONLY = 1u << 2, // shared lock, replay into memory, write nothing
 };
 
+// Something that happened inside the database; valid during the callback.
+typedef struct strata_event {
+    const char *name;           // e.g. "flush_end"; static memory
+    const char *help;           // one sentence
+    const char *value_names[3]; // "": not used
+    uint64_t values[3];
+    const char *text; // of an error, or NULL
+    int64_t unix_us;
+} strata_event;
+
 typedef struct strata_options {
     size_t struct_bytes;
     uint32_t flags;          // STRATA_OPEN_...
@@ -151,6 +161,10 @@ typedef struct strata_options {
     uint64_t log_bytes_max;     // seal memtables when the log holds more; default 4 segments
     bool verify_off;            // reserved: must be false, checksums are always verified
     strata_keyspace_options keyspace; // of the keyspace "default", when it is created
+    // When not NULL: called for every event, from whatever thread it happens in, without locks
+    // held. It must be quick and must not close the database.
+    void (*event)(void *ctx, const strata_event *event);
+    void *event_ctx;
 } strata_options;
 #define STRATA_OPTIONS_INIT                                                                        \
     {                                                                                              \

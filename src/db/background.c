@@ -47,8 +47,10 @@ static void job_failed(strata_db *db, strata_rc rc)
         return;
     }
     metrics_add(&db->metrics, METRIC_background_errors, 1);
+    db_emit(db, EVENT_job_failed, (uint64_t)(int64_t)rc, 0, 0, fail_text());
     if (rc != STRATA_NO_SPACE && rc != STRATA_NO_MEMORY) {
         db_fail(db, rc);
+        db_emit_error(db);
         return;
     }
     os_mutex_lock(&db->mu.lock);
@@ -130,6 +132,9 @@ static strata_rc flush_begin(strata_db *db)
         return STRATA_END;
     }
     struct compact_env env = db_compact_env(db);
+    db->flush_began_ns = db->machine->clock->monotonic_ns(db->machine->clock);
+    db->flush_commit = g->sealed_commit;
+    db_emit(db, EVENT_flush_begin, db->flush_commit, 0, 0, NULL);
     return db_flush_begin(db, &env, g, db->flush_catalog, &db->flush);
 }
 
@@ -170,7 +175,10 @@ static bool flush_task_step(struct os_task *task)
         return false;
     }
     if (done) {
+        uint64_t now = db->machine->clock->monotonic_ns(db->machine->clock);
         metrics_add(&db->metrics, METRIC_flushes, 1);
+        db_emit(db, EVENT_flush_end, db->flush_commit, flush_progress(db->flush)->bytes_written,
+                (now - db->flush_began_ns) / 1000, NULL);
         flush_end(db);
         job_succeeded(db);
     }
@@ -253,6 +261,7 @@ static strata_rc merge_begin(struct merge_worker *w)
         return STRATA_END;
     }
     struct compact_env env = db_compact_env(db);
+    db_emit(db, EVENT_merge_begin, found.space->number, found.history, found.job.input_count, NULL);
     w->began_ns = db->machine->clock->monotonic_ns(db->machine->clock);
     strata_rc rc = merge_new(&env, found.in, found.history,
                              found.history ? found.in->history : found.in->live, &found.job,
@@ -283,6 +292,8 @@ static void merge_end(struct merge_worker *w)
 {
     strata_db *db = w->db;
     if (w->merge != NULL) {
+        const struct compact_progress *p = merge_progress(w->merge);
+        db_emit(db, EVENT_merge_end, w->keyspace->number, p->bytes_read, p->bytes_written, NULL);
         merge_count(db, w->merge);
         uint64_t took = db->machine->clock->monotonic_ns(db->machine->clock) - w->began_ns;
         uint64_t bytes = merge_progress(w->merge)->bytes_read;
@@ -348,6 +359,7 @@ static void *ticker_run(void *ctx)
         if (rc != STRATA_OK) {
             db_fail(db, rc);
         }
+        db_emit_error(db);
         if (retry) {
             background_schedule(db);
         }

@@ -135,6 +135,7 @@ struct strata_db {
         uint32_t merges_running;
         strata_rc error; // sticky: the database is read-only; its text below
         char error_text[512];
+        bool error_told;       // the event was emitted
         strata_rc retry_error; // the last background failure, when it will be tried again (no
                                // space, no memory); cleared by the next success
         char retry_text[512];
@@ -161,6 +162,7 @@ struct strata_db {
     _Atomic bool stopping; // background work ends at its next step
     struct os_task flush_task;
     struct flush *flush; // of flush_task, with the catalog that it holds on to
+    uint64_t flush_began_ns, flush_commit;
     struct catalog *flush_catalog;
     struct merge_worker workers[DB_MERGE_WORKERS_MAX];
     uint32_t worker_count;
@@ -181,6 +183,10 @@ strata_rc db_open(struct os_machine *machine, const char *path, const strata_opt
                   strata_db **db_out) STRATA_MUST_CHECK;
 strata_rc db_close(strata_db *db);
 strata_rc db_options_resolve(const strata_options *given, strata_options *out) STRATA_MUST_CHECK;
+// The cache of table descriptors of a directory, at most `most` and not all that the process may
+// have.
+strata_rc db_file_cache_new(struct os_machine *machine, struct os_dir *dir, uint32_t most,
+                            struct os_file_cache **cache_out) STRATA_MUST_CHECK;
 // Recovers the log into memtables and tables and leaves the database ready to be published.
 strata_rc db_recover(strata_db *db) STRATA_MUST_CHECK;
 // Removes files with our names that nothing refers to.
@@ -343,6 +349,14 @@ strata_db *history_db(const strata_history *h);
 strata_rc snapshot_take(strata_db *db, strata_snapshot **snapshot_out) STRATA_MUST_CHECK;
 uint64_t snapshot_commit(const strata_snapshot *s);
 void snapshot_release(strata_snapshot *s);
+
+// ---- events.c: without locks held
+
+void db_emit(strata_db *db, enum event which, uint64_t value1, uint64_t value2, uint64_t value3,
+             const char *text);
+// Emits the event of the sticky error, once. An error may be born under locks, so this is called by
+// the ticker, by jobs that end and by close.
+void db_emit_error(strata_db *db);
 
 // ---- stats.c, check.c, verify.c
 

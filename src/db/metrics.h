@@ -9,10 +9,23 @@
 enum metric {
 #define COUNTER(name, unit, help) METRIC_##name,
 #define GAUGE(name, unit, help) METRIC_##name,
+#define EVENT(name, value1, value2, value3, help)
 #include "db/metrics.def"
 #undef COUNTER
 #undef GAUGE
+#undef EVENT
     METRIC_COUNT
+};
+
+enum event {
+#define COUNTER(name, unit, help)
+#define GAUGE(name, unit, help)
+#define EVENT(name, value1, value2, value3, help) EVENT_##name,
+#include "db/metrics.def"
+#undef COUNTER
+#undef GAUGE
+#undef EVENT
+    EVENT_COUNT
 };
 
 // Threads add to one of a few copies, so that two cores seldom write to the same line.

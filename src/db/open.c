@@ -7,6 +7,8 @@
 
 #include <unistd.h>
 
+#define DESCRIPTORS_KEPT 16 // of the process's: for log, manifest, lock and what the program opens
+#define TABLES_OPEN_LEAST 4
 #define MIB (1024ull * 1024)
 #define MEMORY_LEAST (8 * MIB)
 #define MEMORY_DEFAULT_MOST (256 * MIB)
@@ -174,6 +176,7 @@ static void db_free(strata_db *db)
     if (db->cache != NULL) {
         cache_free(db->cache);
     }
+    os_file_cache_free(db->tables.files);
     os_dir_close(db->dir);
     for (uint32_t i = 0; db->spaces != NULL && i < db->space_count; i++) {
         free(db->spaces[i]);
@@ -193,6 +196,19 @@ static void db_free(strata_db *db)
 
 // ---- steps of an open
 
+strata_rc db_file_cache_new(struct os_machine *machine, struct os_dir *dir, uint32_t most,
+                            struct os_file_cache **cache_out)
+{
+    uint64_t limit = most;
+    if (machine->descriptors_max != NULL) {
+        uint64_t all = machine->descriptors_max(machine);
+        uint64_t room = all > DESCRIPTORS_KEPT ? all - DESCRIPTORS_KEPT : 0;
+        limit = limit < room ? limit : room;
+    }
+    limit = limit < TABLES_OPEN_LEAST ? TABLES_OPEN_LEAST : limit;
+    return os_file_cache_new(dir, (size_t)limit, cache_out);
+}
+
 static strata_rc open_parts(strata_db *db, const char *path)
 {
     const strata_options *o = &db->options;
@@ -209,7 +225,10 @@ static strata_rc open_parts(strata_db *db, const char *path)
         rc = cache_new(&db->memory, &db->cache);
     }
     if (rc == STRATA_OK) {
-        db->tables = (struct table_env){db->dir, db->cache, &db->memory};
+        db->tables = (struct table_env){db->dir, db->cache, &db->memory, NULL};
+        rc = db_file_cache_new(db->machine, db->dir, o->open_files_max, &db->tables.files);
+    }
+    if (rc == STRATA_OK) {
         rc = db->machine->new_executor(db->machine, o->background_threads, &db->executor);
     }
     if (rc == STRATA_OK) {
@@ -380,6 +399,9 @@ strata_rc db_open(struct os_machine *machine, const char *path, const strata_opt
         db_free(db);
         return rc;
     }
+    db_emit(db, EVENT_opened, db->commit.last_commit,
+            metrics_sum(&db->metrics, METRIC_recovered_commits),
+            metrics_sum(&db->metrics, METRIC_recovered_cut_bytes), NULL);
     *db_out = db;
     return STRATA_OK;
 }
@@ -394,6 +416,8 @@ strata_rc db_close(strata_db *db)
                     readers);
     }
     background_stop(db);
+    db_emit_error(db);
+    db_emit(db, EVENT_closing, atomic_load(&db->visible), 0, 0, NULL);
     strata_rc rc = STRATA_OK;
     if (db->wal != NULL && db->mu.error == STRATA_OK) {
         rc = wal_close(db->wal);

@@ -12,9 +12,11 @@ struct metric_text {
 static const struct metric_text metric_texts[METRIC_COUNT] = {
 #define COUNTER(name, unit, help) {#name, unit, help, STRATA_METRIC_COUNTER},
 #define GAUGE(name, unit, help) {#name, unit, help, STRATA_METRIC_GAUGE},
+#define EVENT(name, value1, value2, value3, help)
 #include "db/metrics.def"
 #undef COUNTER
 #undef GAUGE
+#undef EVENT
 };
 
 static void gauge_tree(const struct tree *t, uint64_t *values, enum metric bytes,
