@@ -11,7 +11,7 @@
 #include "tools/cli_time.h"
 
 #define REDRAW_US 100000
-#define BAR_CELLS 24
+#define BAR_CELLS 16
 
 void progress_size_text(uint64_t bytes, char *text, int capacity)
 {
