@@ -164,6 +164,7 @@ struct bench_db {
     struct os_dir *dir;
     struct os_memory memory;
     struct cache *cache;
+    struct os_file_cache *files;
     struct catalog *catalog;
     struct compact_env env;
     uint64_t next_file, next_run;
@@ -216,7 +217,8 @@ static void open_db(struct bench_db *b, const char *path)
     must(machine->open_dir(machine, path, true, &b->dir), "open");
     os_memory_init(&b->memory, 256u << 20);
     must(cache_new(&b->memory, &b->cache), "cache");
-    b->env = (struct compact_env){.tables = {b->dir, b->cache, &b->memory},
+    must(os_file_cache_new(b->dir, 64, &b->files), "descriptors");
+    b->env = (struct compact_env){.tables = {b->dir, b->cache, &b->memory, b->files},
                                   .incarnation = 1,
                                   .new_file_number = bench_new_file,
                                   .new_run_number = bench_new_run,
@@ -245,6 +247,7 @@ static void close_db(struct bench_db *b)
     catalog_unref(b->catalog);
     os_epoch_drain();
     cache_free(b->cache);
+    os_file_cache_free(b->files);
     os_dir_close(b->dir);
 }
 

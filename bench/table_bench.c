@@ -26,6 +26,7 @@ struct bench {
     struct os_dir *dir;
     struct os_memory memory;
     struct cache *cache;
+    struct os_file_cache *files;
     struct table *table;
     struct table_meta meta;
     uint64_t entries;
@@ -271,7 +272,8 @@ int main(int argc, char **argv)
     printf("%llu entries, %s keys, %s, blocks of %u bytes, %s\n", (unsigned long long)b.entries,
            b.style, compression, block_bytes, search_choose()->name);
     write_table(&b, compression_named(compression), block_bytes);
-    struct table_env env = {b.dir, b.cache, &b.memory};
+    must(os_file_cache_new(b.dir, 16, &b.files));
+    struct table_env env = {b.dir, b.cache, &b.memory, b.files};
     must(table_open(&env, &b.meta, &b.table));
 
     bench_scan(&b, "scan, cold, readahead 256 KiB", false, false, 256 << 10);
@@ -298,6 +300,7 @@ int main(int argc, char **argv)
     table_meta_release(&b.meta);
     os_epoch_drain();
     cache_free(b.cache);
+    os_file_cache_free(b.files);
     os_dir_close(b.dir);
     free(b.keys);
     return 0;

@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/fail.h"
 
+#define VERIFY_FILES_MAX 64u
+
 struct verifier {
     void (*fault)(void *ctx, const char *text);
     void *ctx;
@@ -97,6 +99,7 @@ strata_rc db_verify(struct os_machine *machine, const char *path,
     struct os_memory memory;
     struct cache *cache = NULL;
     struct os_dir *dir = NULL;
+    struct os_file_cache *files = NULL;
     *report_out = (strata_verify_report){0};
     os_memory_init(&memory, 64u << 20);
     strata_rc rc = machine->open_dir(machine, path, false, &dir);
@@ -110,13 +113,17 @@ strata_rc db_verify(struct os_machine *machine, const char *path,
         rc = cache_new(&memory, &cache);
     }
     if (rc == STRATA_OK) {
-        struct table_env env = {dir, cache, &memory};
+        rc = db_file_cache_new(machine, dir, VERIFY_FILES_MAX, &files);
+    }
+    if (rc == STRATA_OK) {
+        struct table_env env = {dir, cache, &memory, files};
         rc = verify_all(&v, &env);
     }
     os_epoch_drain();
     if (cache != NULL) {
         cache_free(cache);
     }
+    os_file_cache_free(files);
     os_dir_close(dir);
     if (rc == STRATA_OK && report_out->faults > 0) {
         rc =

@@ -16,6 +16,9 @@ struct os_machine {
     // A new executor, which the database closes.
     strata_rc (*new_executor)(struct os_machine *m, uint32_t threads,
                               struct os_executor **executor_out);
+    // How many descriptors this process may have open now, UINT64_MAX for any number. NULL: the
+    // machine has no such limit.
+    uint64_t (*descriptors_max)(struct os_machine *m);
     // True on the real machine: the database may sleep and start threads of its own. A simulated
     // machine runs everything in the threads of its test.
     bool has_threads;

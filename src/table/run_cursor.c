@@ -91,7 +91,7 @@ static strata_rc read_ahead(struct run_cursor *c, struct table_file *tf, uint32_
     }
     c->ahead.file = NULL;
     uint64_t length = offsets[last + 1] - offsets[first];
-    strata_rc rc = os_file_read(tf->file, offsets[first], c->ahead.bytes, (size_t)length);
+    strata_rc rc = table_file_read(tf, offsets[first], c->ahead.bytes, (size_t)length);
     if (rc == STRATA_OK) {
         c->ahead.file = tf;
         c->ahead.offset = offsets[first];

@@ -14,7 +14,7 @@
 #include "cache/cache.h"
 #include "kv/cursor.h"
 #include "kv/range_dels.h"
-#include "os/file.h"
+#include "os/file_cache.h"
 #include "strata.h"
 
 // What the manifest keeps of a table. Slices are owned by whoever owns the struct
@@ -83,17 +83,19 @@ struct table_env {
     struct os_dir *dir;
     struct cache *cache;
     struct os_memory *memory;
+    struct os_file_cache *files; // of `dir`: a table has a descriptor only while it reads
 };
 
 // Opens the file, reads and checks footer, properties, index, filter and range deletes. The bounds
 // are those of `meta`. STRATA_CORRUPT for damage or for a file that is not what the meta says.
 strata_rc table_open(const struct table_env *env, const struct table_meta *meta,
                      struct table **table_out) STRATA_MUST_CHECK;
-// The same open file under other bounds (a slice): shares descriptor, index, filter and slots.
+// The same file under other bounds (a slice): shares index, filter and slots.
 strata_rc table_narrow(struct table *t, struct slice lower, struct slice upper,
                        struct table **table_out) STRATA_MUST_CHECK;
 // References count the trees and jobs that hold the table. At the last unref it is closed, its
-// blocks are evicted, and, when table_delete_at_close was called, the file is unlinked.
+// blocks are evicted, and, when table_delete_at_close was called, the file is unlinked. Until then
+// nobody may remove the file: it is opened again by its name.
 void table_ref(struct table *t);
 void table_unref(struct table *t); // NULL is ignored; not inside an epoch
 void table_delete_at_close(struct table *t);

@@ -9,14 +9,14 @@
 #include "table/index.h"
 #include "table/table.h"
 
-// An open file. Shared by all tables that show a part of it; immutable but for the slots.
+// An open file. Shared by all tables that show a part of it; immutable but for the slots and the
+// descriptor.
 struct table_file {
     struct index index;
     struct filter filter;
     cache_slot *slots;         // one a block
     struct range_dels *ranges; // NULL: none
     struct table_env env;
-    struct os_file *file;
     uint64_t number;
     uint64_t bytes;
     char name[FILE_NAME_BYTES];
@@ -25,6 +25,7 @@ struct table_file {
     uint8_t *properties_memory;
     uint8_t *filter_memory;
     size_t charged; // to OS_MEMORY_INDEXES
+    struct os_cached_file descriptor;
     _Atomic uint32_t refs;
     atomic_bool delete_at_close;
 };
@@ -44,11 +45,14 @@ struct cache_block *table_pin(struct table_file *tf, uint32_t block);
 // Checks and decodes the block's image; the result is pinned and, with `keep`, in the cache.
 strata_rc table_decode(struct table_file *tf, uint32_t block, const uint8_t *image, bool keep,
                        struct cache_block **block_out) STRATA_MUST_CHECK;
+// Reads `bytes` bytes of the file. Outside of epochs.
+strata_rc table_file_read(struct table_file *tf, uint64_t offset, void *to,
+                          size_t bytes) STRATA_MUST_CHECK;
 // As table_load.
 strata_rc table_file_load(struct table_file *tf, uint32_t block, bool keep,
                           struct cache_block **block_out) STRATA_MUST_CHECK;
 // Reads the section, which must be there.
-strata_rc table_read_section(const struct table_file *tf, struct section_handle handle,
+strata_rc table_read_section(struct table_file *tf, struct section_handle handle,
                              enum section_kind kind, uint8_t **payload_out,
                              size_t *bytes_out) STRATA_MUST_CHECK;
 

@@ -17,29 +17,40 @@
 
 // ---- opening
 
-strata_rc table_read_section(const struct table_file *tf, struct section_handle handle,
+strata_rc table_file_read(struct table_file *tf, uint64_t offset, void *to, size_t bytes)
+{
+    struct os_file *file;
+    strata_rc rc = os_cached_file_lease(tf->env.files, &tf->descriptor, &file);
+    if (rc == STRATA_OK) {
+        rc = os_file_read(file, offset, to, bytes);
+        os_cached_file_return(tf->env.files, &tf->descriptor);
+    }
+    return rc;
+}
+
+strata_rc table_read_section(struct table_file *tf, struct section_handle handle,
                              enum section_kind kind, uint8_t **payload_out, size_t *bytes_out)
 {
     ASSERT(handle.bytes != 0);
     struct section_place place = {tf->name, tf->number, handle.offset, handle.bytes};
-    return section_read(tf->file, &place, kind, payload_out, bytes_out);
+    struct os_file *file;
+    strata_rc rc = os_cached_file_lease(tf->env.files, &tf->descriptor, &file);
+    if (rc == STRATA_OK) {
+        rc = section_read(file, &place, kind, payload_out, bytes_out);
+        os_cached_file_return(tf->env.files, &tf->descriptor);
+    }
+    return rc;
 }
 
-static strata_rc open_footer(struct table_file *tf, uint64_t expected_bytes)
+static strata_rc open_footer(struct table_file *tf)
 {
-    uint64_t bytes;
-    strata_rc rc = os_file_size(tf->file, &bytes);
-    if (rc != STRATA_OK) {
-        return rc;
+    if (tf->bytes < FOOTER_BYTES) {
+        return fail(STRATA_CORRUPT, "%s: a table of %llu bytes was recorded", tf->name,
+                    (unsigned long long)tf->bytes);
     }
-    if (bytes != expected_bytes || bytes < FOOTER_BYTES) {
-        return fail(STRATA_CORRUPT, "%s has %llu bytes, expected %llu", tf->name,
-                    (unsigned long long)bytes, (unsigned long long)expected_bytes);
-    }
-    tf->bytes = bytes;
     uint8_t footer[FOOTER_BYTES];
-    struct section_place place = {tf->name, tf->number, bytes - FOOTER_BYTES, FOOTER_BYTES};
-    rc = os_file_read(tf->file, place.offset, footer, FOOTER_BYTES);
+    struct section_place place = {tf->name, tf->number, tf->bytes - FOOTER_BYTES, FOOTER_BYTES};
+    strata_rc rc = table_file_read(tf, place.offset, footer, FOOTER_BYTES);
     return rc == STRATA_OK ? footer_decode(footer, &place, &tf->footer) : rc;
 }
 
@@ -185,7 +196,7 @@ static void table_file_close(struct table_file *tf)
     for (uint32_t i = 0; tf->slots != NULL && i < tf->index.count; i++) {
         cache_drop(tf->env.cache, &tf->slots[i]);
     }
-    (void)os_file_close(tf->file);
+    os_cached_file_drop(tf->env.files, &tf->descriptor);
     if (atomic_load_explicit(&tf->delete_at_close, memory_order_relaxed)) {
         // A name that stays behind is removed at the next open: nothing refers to it any more.
         (void)!os_dir_unlink(tf->env.dir, tf->name);
@@ -216,12 +227,11 @@ static strata_rc table_file_open(const struct table_env *env, const struct table
     }
     tf->env = *env;
     tf->number = meta->file;
+    tf->bytes = meta->bytes;
     atomic_init(&tf->refs, 1);
     file_name_make(tf->name, FILE_TABLE, meta->file);
-    strata_rc rc = os_file_open(env->dir, tf->name, OS_OPEN_READ, &tf->file);
-    if (rc == STRATA_OK) {
-        rc = open_footer(tf, meta->bytes);
-    }
+    os_cached_file_init(&tf->descriptor, tf->name, meta->bytes);
+    strata_rc rc = open_footer(tf);
     if (rc == STRATA_OK) {
         rc = open_properties(tf, meta);
     }
@@ -414,7 +424,7 @@ static strata_rc load_large(struct table_file *tf, uint32_t block, bool keep,
         return alloc_failed("a block of a table", (size_t)place.bytes);
     }
     struct section_header header = {0};
-    strata_rc rc = os_file_read(tf->file, place.offset, b->data, (size_t)place.bytes);
+    strata_rc rc = table_file_read(tf, place.offset, b->data, (size_t)place.bytes);
     if (rc == STRATA_OK) {
         rc = section_check(b->data, &place, SECTION_BLOCK, &header);
     }
@@ -447,7 +457,7 @@ strata_rc table_file_load(struct table_file *tf, uint32_t block, bool keep,
     if (image == NULL) {
         return alloc_failed("a block of a table", (size_t)place.bytes);
     }
-    strata_rc rc = os_file_read(tf->file, place.offset, image, (size_t)place.bytes);
+    strata_rc rc = table_file_read(tf, place.offset, image, (size_t)place.bytes);
     if (rc == STRATA_OK) {
         rc = table_decode(tf, block, image, keep, block_out);
     }

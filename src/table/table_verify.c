@@ -9,7 +9,7 @@
 #include "table/table_file.h"
 
 struct verification {
-    const struct table_file *tf;
+    struct table_file *tf;
     void (*fault)(void *ctx, const char *text);
     void *ctx;
     uint64_t faults;
@@ -65,7 +65,7 @@ static strata_rc read_block(struct verification *v, uint32_t number, const struc
     if (v->image == NULL) {
         return alloc_failed("a block", (size_t)place.bytes);
     }
-    strata_rc rc = os_file_read(v->tf->file, place.offset, v->image, (size_t)place.bytes);
+    strata_rc rc = table_file_read(v->tf, place.offset, v->image, (size_t)place.bytes);
     if (rc == STRATA_OK) {
         rc = section_check(v->image, &place, SECTION_BLOCK, &header);
     }
@@ -188,7 +188,7 @@ static strata_rc verify_footer(struct verification *v)
     struct footer f;
     struct section_place place = {v->tf->name, v->tf->number, v->tf->bytes - FOOTER_BYTES,
                                   FOOTER_BYTES};
-    strata_rc rc = os_file_read(v->tf->file, place.offset, footer, FOOTER_BYTES);
+    strata_rc rc = table_file_read(v->tf, place.offset, footer, FOOTER_BYTES);
     if (rc == STRATA_OK) {
         rc = footer_decode(footer, &place, &f);
     }
@@ -218,7 +218,7 @@ static void verify_counts(struct verification *v)
 strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *text), void *ctx,
                        uint64_t *blocks_out)
 {
-    const struct table_file *tf = t->file;
+    struct table_file *tf = t->file;
     struct verification v = {.tf = tf, .fault = fault, .ctx = ctx, .commit_least = UINT64_MAX};
     *blocks_out = tf->index.count;
     v.key = alloc_array(KV_KEY_BYTES_MAX + CACHE_PADDING, 1);

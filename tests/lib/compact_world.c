@@ -166,7 +166,8 @@ static void world_fill(struct compact_world *w, uint64_t seed)
     world_open_dir(w, seed);
     os_memory_init(&w->memory, 64u << 20);
     assert_int_equal(cache_new(&w->memory, &w->cache), STRATA_OK);
-    w->env = (struct compact_env){.tables = {w->dir, w->cache, &w->memory},
+    assert_int_equal(os_file_cache_new(w->dir, 8, &w->files), STRATA_OK);
+    w->env = (struct compact_env){.tables = {w->dir, w->cache, &w->memory, w->files},
                                   .incarnation = 7,
                                   .new_file_number = env_new_file,
                                   .new_run_number = env_new_run,
@@ -284,6 +285,7 @@ void compact_world_close(struct compact_world *w)
     catalog_unref(w->catalog);
     os_epoch_drain();
     cache_free(w->cache);
+    os_file_cache_free(w->files);
     assert_int_equal(os_memory_used(&w->memory), 0);
     world_close_dir(w);
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {

@@ -31,6 +31,7 @@ struct compact_world {
     struct os_dir *dir;
     struct os_memory memory;
     struct cache *cache;
+    struct os_file_cache *files;
     struct catalog *catalog;
     struct compact_env env;
     struct memtable *memtable;

@@ -178,6 +178,7 @@ struct world {
     struct mem_dir dir;
     struct os_memory memory;
     struct cache *cache;
+    struct os_file_cache *files;
     struct table_env env;
 };
 
@@ -186,7 +187,8 @@ static inline void world_init(struct world *w, size_t budget)
     mem_dir_init(&w->dir);
     os_memory_init(&w->memory, budget);
     assert_int_equal(cache_new(&w->memory, &w->cache), STRATA_OK);
-    w->env = (struct table_env){&w->dir.base, w->cache, &w->memory};
+    assert_int_equal(os_file_cache_new(&w->dir.base, 2, &w->files), STRATA_OK);
+    w->env = (struct table_env){&w->dir.base, w->cache, &w->memory, w->files};
 }
 
 // Everything that was charged must have been given back.
@@ -195,6 +197,7 @@ static inline void world_release(struct world *w)
     os_epoch_drain();
     assert_int_equal(os_memory_used(&w->memory), 0);
     cache_free(w->cache);
+    os_file_cache_free(w->files);
     mem_dir_release(&w->dir);
 }
 

@@ -33,6 +33,7 @@ static void fixture_open(struct fixture *x)
     os_memory_init(&x->memory, 64u << 20);
     x->env = (struct table_env){.dir = x->dir, .memory = &x->memory};
     assert_int_equal(cache_new(&x->memory, &x->env.cache), STRATA_OK);
+    assert_int_equal(os_file_cache_new(x->dir, 4, &x->env.files), STRATA_OK);
     assert_int_equal(catalog_new(&x->catalog), STRATA_OK);
     assert_int_equal(manifest_new(x->dir, 1, x->catalog, &x->manifest), STRATA_OK);
 }
@@ -42,6 +43,7 @@ static void fixture_close(struct fixture *x)
     catalog_unref(x->catalog);
     assert_int_equal(manifest_close(x->manifest), STRATA_OK);
     cache_free(x->env.cache);
+    os_file_cache_free(x->env.files);
     os_dir_close(x->dir);
     sim_machine_release(&x->machine);
     sim_disk_free(x->disk);
