@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tools/cli.h"
 #include "tools/cli_time.h"
@@ -101,7 +102,9 @@ int session_open(struct session *session, const struct cli_args *args, enum sess
     }
     options.flags = mode == SESSION_READ ? STRATA_OPEN_READ_ONLY : 0;
     strata_rc rc = strata_open(path, &options, &session->db);
-    if (rc == STRATA_NOT_FOUND && mode == SESSION_CREATE) {
+    const char *keyspace = args->option[OPT_KEYSPACE];
+    if (rc == STRATA_NOT_FOUND && mode == SESSION_CREATE &&
+        (keyspace == NULL || strcmp(keyspace, "default") == 0)) {
         options.flags = STRATA_OPEN_CREATE;
         rc = strata_open(path, &options, &session->db);
         session->created = rc == STRATA_OK;

@@ -107,16 +107,16 @@ static int history_run(const struct session *session, const struct history_reque
         count++;
     }
     strata_history_close(history);
-    text_release(&line);
+    text_clear(&line);
     if (rc != STRATA_OK && rc != STRATA_END) {
-        return out_end(cli_failed(rc));
+        code = cli_failed(rc);
+    } else if (count == 0 && request->limit > 0) {
+        text_append_escaped(&line, text_slice(&request->key));
+        code = cli_problem(CLI_NOT_FOUND, "the key \"%.*s\" has no version%s", (int)line.bytes,
+                           line.data, args_has(session->args, OPT_AS_OF) ? " as of then" : "");
     }
-    if (count == 0 && request->limit > 0) {
-        return cli_problem(CLI_NOT_FOUND, "the key \"%s\" has no version%s",
-                           session->args->operand[1],
-                           args_has(session->args, OPT_AS_OF) ? " as of then" : "");
-    }
-    return out_end(CLI_OK);
+    text_release(&line);
+    return out_end(code);
 }
 
 int cmd_history(const struct cli_args *args)

@@ -33,7 +33,7 @@ static int import_open_input(struct import *import, const char *path)
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     int signal_descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
-    uint64_t limit = 1u << 20;
+    uint64_t limit = 64u << 20;
     int code = args_bytes(import->args, OPT_LINE_MAX, 1, 1u << 30, &limit);
     lines_init(&import->lines, descriptor, signal_descriptor, limit,
                import->format.kind == FORMAT_CSV);

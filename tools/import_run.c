@@ -97,12 +97,16 @@ static int import_sync(struct import *import)
     return CLI_OK;
 }
 
-// Commits what is in the batch, with the mark. `complete`: nothing follows.
-static int import_commit(struct import *import, bool complete)
+static void import_empty_batch(struct import *import)
 {
-    if (!complete && import->batch_line == import->line) {
-        return CLI_OK;
-    }
+    strata_batch_reset(import->batch);
+    import->batch_bytes = 0;
+    import->batch_records = 0;
+}
+
+// Commits what is in the batch, with the mark. `complete`: nothing follows.
+static strata_rc import_try_commit(struct import *import, bool complete)
+{
     char mark[64];
     snprintf(mark, sizeof mark, "%llu%s", (unsigned long long)import->batch_line,
              complete ? " complete" : "");
@@ -113,18 +117,50 @@ static int import_commit(struct import *import, bool complete)
     if (rc == STRATA_OK) {
         rc = strata_commit(import->session.db, &how, import->batch, &import->commit);
     }
+    if (rc == STRATA_OK) {
+        import->line = import->batch_line;
+        import->records += import->batch_records;
+        import_empty_batch(import);
+    }
+    return rc;
+}
+
+static int import_commit(struct import *import, bool complete)
+{
+    if (!complete && import->batch_line == import->line) {
+        return CLI_OK;
+    }
+    strata_rc rc = import_try_commit(import, complete);
     if (rc != STRATA_OK) {
         return import_failed(import, rc);
     }
-    import->line = import->batch_line;
-    import->records += import->batch_records;
-    strata_batch_reset(import->batch);
-    import->batch_bytes = 0;
-    import->batch_records = 0;
-    if (time_steady_us() - import->synced_us > SYNC_EVERY_US) {
-        return import_sync(import);
+    return time_steady_us() - import->synced_us > SYNC_EVERY_US ? import_sync(import) : CLI_OK;
+}
+
+// A line that holds no record: reported, and by choice the end of the import.
+static int import_bad_line(struct import *import, const char *problem)
+{
+    progress_clear(&import->progress);
+    cli_problem(CLI_FAILED, "line %llu: %s", (unsigned long long)import->lines.first, problem);
+    if (!import->skip_bad) {
+        return CLI_FAILED;
     }
+    import->bad++;
+    import->batch_line = import->lines.last;
     return CLI_OK;
+}
+
+// A record that alone is a batch: the engine may find it too large for its memory budget.
+static int import_put_alone(struct import *import)
+{
+    uint64_t line_before = import->line;
+    strata_rc rc = import_try_commit(import, false);
+    if (rc == STRATA_TOO_LARGE) {
+        import_empty_batch(import);
+        import->batch_line = line_before;
+        return import_bad_line(import, strata_error_text());
+    }
+    return rc == STRATA_OK ? CLI_OK : import_failed(import, rc);
 }
 
 static int import_put(struct import *import)
@@ -140,29 +176,19 @@ static int import_put(struct import *import)
     }
     strata_rc rc = strata_batch_put(import->batch, import->session.keyspace,
                                     text_slice(&import->key), text_slice(&import->value));
+    if (rc == STRATA_TOO_LARGE) {
+        return import_bad_line(import, strata_error_text());
+    }
     if (rc != STRATA_OK) {
         return import_failed(import, rc);
     }
     import->batch_bytes += bytes;
     import->batch_records++;
     import->batch_line = import->lines.last;
-    return CLI_OK;
+    return bytes > BATCH_BYTES_MAX ? import_put_alone(import) : CLI_OK;
 }
 
 // ---- the run
-
-// A line that holds no record: reported, and by choice the end of the import.
-static int import_bad_line(struct import *import, const char *problem)
-{
-    progress_clear(&import->progress);
-    cli_problem(CLI_FAILED, "line %llu: %s", (unsigned long long)import->lines.first, problem);
-    if (!import->skip_bad) {
-        return CLI_FAILED;
-    }
-    import->bad++;
-    import->batch_line = import->lines.last;
-    return CLI_OK;
-}
 
 static int import_record(struct import *import, strata_slice record)
 {
@@ -288,7 +314,7 @@ int import_into(struct import *import)
     import->commit = strata_newest_commit(import->session.db);
     code = import_run(import, &result);
     progress_clear(&import->progress);
-    if (code == CLI_USAGE) {
+    if (import->lines.last < import->skip && result == LINES_END) {
         return code;
     }
     if (result == LINES_STOPPED) {

@@ -65,6 +65,7 @@ expect 0 delete db "$long"
 expect 2 delete-range db '' b
 
 # directories
+echo text >file
 expect 4 get absent k
 has_err 'no database in absent'
 for command in stats tree check verify scan compact; do expect 4 $command absent; done
@@ -72,6 +73,8 @@ expect 4 delete absent k
 expect 4 delete-range absent a b
 expect 4 history absent k
 expect 4 keyspace list absent
+expect 4 put absent k v --keyspace users
+expect 4 import absent file --on-bad skip --keyspace users
 check 'nothing else creates' [ ! -e absent ]
 mkdir empty
 expect 4 get empty k

@@ -88,12 +88,25 @@ expect 2 import bad bad.txt --key id
 
 # a line over the limit is a bad line
 { printf 'a\t1\n'; head -c 3000000 /dev/zero | tr '\0' x; printf '\nb\t2\n'; } >long.txt
-expect 0 import long long.txt --on-bad skip
+expect 0 import long long.txt --on-bad skip --line-max 1M
 has_err 'line 2: longer than'
 expect 0 scan long
 is_out "$(printf 'a\t1\nb\t2')"
 expect 0 import long long.txt --on-bad skip --line-max 20
 has_out '2 records, 1 bad'
+
+# a value that the memory budget has no room for is a bad line too; a large one is a commit
+{ printf 'a\t1\nbig\t'; head -c 3000000 /dev/zero | tr '\0' x; printf '\nb\t2\n'; } >large.txt
+expect 4 import large large.txt --memory 8M
+has_err 'line 2: '
+has_err '--skip 1'
+expect 0 import large large.txt --memory 8M --on-bad skip
+expect 0 scan large
+is_out "$(printf 'a\t1\nb\t2')"
+expect 0 import large large.txt
+expect 0 export large
+sort large.txt >large.sorted
+check 'a value of 3 MB' cmp -s out.txt large.sorted
 
 # the last line needs no line end, and the end of all output is the commit
 printf 'a\t1\nb\t2' | { "$STRATA" import last - >out.txt 2>err.txt; }
