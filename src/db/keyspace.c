@@ -26,15 +26,20 @@ strata_rc space_resolve(strata_db *db, const strata_keyspace *given,
     return STRATA_OK;
 }
 
+static strata_rc too_many_spaces(void)
+{
+    return fail(STRATA_TOO_LARGE,
+                "%u keyspaces were made since the database was opened; open it again",
+                DB_SPACES_MAX);
+}
+
 strata_rc space_adopt_locked(strata_db *db, const struct catalog_space *from,
                              struct strata_keyspace **space_out)
 {
     *space_out = NULL;
     uint32_t slot = atomic_load_explicit(&db->space_count, memory_order_relaxed);
     if (slot == DB_SPACES_MAX) {
-        return fail(STRATA_TOO_LARGE,
-                    "%u keyspaces were made since the database was opened; open it again",
-                    DB_SPACES_MAX);
+        return too_many_spaces();
     }
     struct strata_keyspace *space = alloc_zeroed(1, sizeof *space);
     if (space == NULL) {
@@ -112,16 +117,28 @@ strata_rc db_keyspace_open(strata_db *db, const char *name, struct strata_keyspa
     return STRATA_OK;
 }
 
-// Appends the commit of one keyspace operation and syncs it; edit.lock held.
+// Begins an operation on keyspaces: finds the keyspace `name` (NULL: there is none) with commit.lock
+// and edit.lock held. They are taken in this order because a writer may hold commit.lock while it
+// waits for a flush, whose end needs edit.lock.
+static strata_rc space_op_begin(strata_db *db, const char *name, struct strata_keyspace **space_out)
+{
+    os_mutex_lock(&db->commit.lock);
+    os_mutex_lock(&db->edit.lock);
+    os_mutex_lock(&db->mu.lock);
+    *space_out = space_named_locked(db, name);
+    os_mutex_unlock(&db->mu.lock);
+    return db_writable(db); // it may have failed while we waited for the locks
+}
+
+// Appends the commit of one keyspace operation, gives commit.lock back, and syncs; edit.lock held.
 static strata_rc log_space_op(strata_db *db, const struct batch_op *op, uint64_t *commit_out)
 {
     struct buffer ops = {0};
     strata_rc rc = batch_append(&ops, op);
     if (rc == STRATA_OK) {
-        os_mutex_lock(&db->commit.lock);
         rc = db_commit_space_locked(db, buffer_slice(&ops), commit_out);
-        os_mutex_unlock(&db->commit.lock);
     }
+    os_mutex_unlock(&db->commit.lock);
     if (rc == STRATA_OK) {
         rc = wal_sync(db->wal, *commit_out);
         if (rc != STRATA_OK) {
@@ -154,14 +171,18 @@ strata_rc db_keyspace_create(strata_db *db, const char *name,
         buffer_release(&encoded);
         return rc;
     }
-    os_mutex_lock(&db->edit.lock);
-    os_mutex_lock(&db->mu.lock);
-    bool exists = space_named_locked(db, name) != NULL;
-    os_mutex_unlock(&db->mu.lock);
+    struct strata_keyspace *there;
+    rc = space_op_begin(db, name, &there);
     uint64_t number = db->next_keyspace;
     uint64_t commit = 0;
-    if (exists) {
+    if (rc == STRATA_OK && there != NULL) {
         rc = fail(STRATA_CONFLICT, "keyspace \"%s\" exists already", name);
+    }
+    if (rc == STRATA_OK && db->space_count == DB_SPACES_MAX) {
+        rc = too_many_spaces(); // before anything is written
+    }
+    if (rc != STRATA_OK) {
+        os_mutex_unlock(&db->commit.lock);
         goto done;
     }
     struct batch_op op = {.kind = BATCH_KEYSPACE_CREATE,
@@ -204,16 +225,15 @@ strata_rc db_keyspace_drop(strata_db *db, const char *name)
         return rc;
     }
     struct edit e = {0};
-    os_mutex_lock(&db->edit.lock);
-    os_mutex_lock(&db->mu.lock);
-    struct strata_keyspace *space = space_named_locked(db, name);
-    os_mutex_unlock(&db->mu.lock);
-    if (space == NULL) {
+    struct strata_keyspace *space;
+    rc = space_op_begin(db, name, &space);
+    if (rc == STRATA_OK && space == NULL) {
         rc = fail(STRATA_NOT_FOUND, "there is no keyspace \"%s\"", name);
-        goto done;
-    }
-    if (space == db->default_space) {
+    } else if (rc == STRATA_OK && space == db->default_space) {
         rc = fail(STRATA_INVALID, "the keyspace \"default\" cannot be dropped");
+    }
+    if (rc != STRATA_OK) {
+        os_mutex_unlock(&db->commit.lock);
         goto done;
     }
     struct batch_op op = {.kind = BATCH_KEYSPACE_DROP, .keyspace = space->number};
