@@ -18,8 +18,9 @@ struct compact_env {
     uint64_t (*new_file_number)(void *ctx); // any thread
     uint64_t (*new_run_number)(void *ctx);  // any thread; greater than every one before
     // Makes the edit durable, then visible. Called between steps of work, without locks held by the
-    // job. On an error the job ends with it. The files that the edit names stay then, for it may be
-    // durable all the same; files that no edit has named yet are removed when the job is freed.
+    // job. On an error the job ends with it. STRATA_NO_SPACE and NO_MEMORY say that nothing of the
+    // edit is on disk: the files that it names are removed when the job is freed, as are those that
+    // no edit has named yet. After any other error they stay, for it may be durable all the same.
     strata_rc (*install)(void *ctx, struct edit *e);
     // The time of a commit, as closely as it is known; 0 when it is not.
     int64_t (*commit_time)(void *ctx, uint64_t commit);

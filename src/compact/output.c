@@ -36,7 +36,8 @@ strata_rc output_set_install(struct output_set *s)
         }
     }
     strata_rc rc = s->env->install(s->env->ctx, &s->edit);
-    s->file_count = 0;
+    bool named = rc != STRATA_NO_SPACE && rc != STRATA_NO_MEMORY;
+    s->file_count = named ? 0 : s->file_count;
     s->bytes = 0;
     edit_release(&s->edit);
     s->edit = (struct edit){0};

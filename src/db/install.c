@@ -103,6 +103,12 @@ static strata_rc rewrite_manifest(strata_db *db)
     return rc;
 }
 
+// With these nothing of an edit is on disk, and the job can be done again.
+static bool passes_by_itself(strata_rc rc)
+{
+    return rc == STRATA_NO_SPACE || rc == STRATA_NO_MEMORY;
+}
+
 strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
 {
     struct catalog *before = db->edit.catalog;
@@ -118,9 +124,11 @@ strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
     }
     rc = manifest_append(db->edit.manifest, e);
     if (rc != STRATA_OK) {
-        // Whether the edit is on disk is not known: nothing of it is shown, nothing that either
-        // outcome names is deleted, and nothing more is appended.
-        db_fail(db, rc);
+        if (!passes_by_itself(rc)) {
+            // Whether the edit is on disk is not known: nothing of it is shown, nothing that either
+            // outcome names is deleted, and nothing more is appended.
+            db_fail(db, rc);
+        }
         catalog_unref(next);
         return rc;
     }
@@ -129,8 +137,8 @@ strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
     uint64_t flushed = next->flushed_commit;
     rc = publish_catalog(db, next);
     if (rc != STRATA_OK) {
-        // Durable but not shown: only a new open can put that right.
-        db_fail(db, rc);
+        // Only a new open can put that right.
+        rc = db_fail(db, fail_in(STRATA_READ_ONLY, "an edit is durable, but cannot be shown"));
         catalog_unref(next);
         catalog_unref(before);
         return rc;
@@ -162,6 +170,8 @@ strata_rc db_install(void *ctx, struct edit *e)
     }
     os_mutex_unlock(&db->edit.lock);
     os_epoch_collect();
-    background_schedule(db);
+    if (rc == STRATA_OK) { // what failed is tried again by the ticker, not at once
+        background_schedule(db);
+    }
     return rc;
 }

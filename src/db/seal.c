@@ -31,6 +31,7 @@ static strata_rc wait_for_place_locked(strata_db *db)
                         db->mu.error_text);
         }
         if (db->mu.retry_error != STRATA_OK) {
+            db->executor->submit(db->executor, &db->flush_task); // for the next writer
             return fail(db->mu.retry_error, "the write buffers are full and cannot be flushed: %s",
                         db->mu.retry_text);
         }
@@ -108,11 +109,11 @@ strata_rc db_flush(strata_db *db)
             rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
             break;
         }
+        db->executor->submit(db->executor, &db->flush_task);
         if (db->mu.retry_error != STRATA_OK) {
             rc = fail(db->mu.retry_error, "%s", db->mu.retry_text);
             break;
         }
-        db->executor->submit(db->executor, &db->flush_task);
         db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
     }
     os_mutex_unlock(&db->mu.lock);
@@ -147,12 +148,12 @@ static strata_rc wait_for_level0(strata_db *db, const strata_write *how)
             rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
             break;
         }
+        for (uint32_t i = 0; i < db->worker_count; i++) {
+            db->executor->submit(db->executor, &db->workers[i].task);
+        }
         if (db->mu.retry_error != STRATA_OK) {
             rc = fail(db->mu.retry_error, "%s", db->mu.retry_text);
             break;
-        }
-        for (uint32_t i = 0; i < db->worker_count; i++) {
-            db->executor->submit(db->executor, &db->workers[i].task);
         }
         db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
     }

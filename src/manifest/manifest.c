@@ -301,6 +301,20 @@ strata_rc manifest_load(const struct table_env *env, struct catalog **catalog_ou
 
 // ---- writing
 
+// Cuts off what a write that met a full disk may have left behind the last record. True when it is
+// certain that nothing of it comes back. Keeps the error's text.
+static bool manifest_take_back(struct manifest *m)
+{
+    char text[512];
+    snprintf(text, sizeof text, "%s", fail_text());
+    strata_rc rc = os_file_truncate(m->file, m->next.offset);
+    if (rc == STRATA_OK) {
+        rc = os_file_sync(m->file, false);
+    }
+    fail_restore(text);
+    return rc == STRATA_OK;
+}
+
 static strata_rc manifest_write(struct manifest *m, const struct edit *e)
 {
     struct buffer *to = &m->record;
@@ -326,7 +340,7 @@ static strata_rc manifest_write(struct manifest *m, const struct edit *e)
     uint64_t checksum = manifest_record_seal(to->data, payload, &m->next);
     rc = os_file_write(m->file, m->next.offset, to->data, to->bytes);
     if (rc != STRATA_OK) {
-        m->dead = true;
+        m->dead = rc != STRATA_NO_SPACE || !manifest_take_back(m);
         return rc;
     }
     m->next.offset += to->bytes;
@@ -345,6 +359,9 @@ strata_rc manifest_append(struct manifest *m, const struct edit *e)
     if (rc == STRATA_OK) {
         rc = os_file_sync(m->file, true);
         m->dead = rc != STRATA_OK;
+    }
+    if (m->dead && rc == STRATA_NO_SPACE) {
+        rc = fail_in(STRATA_IO, "the outcome is not known");
     }
     return rc;
 }

@@ -150,9 +150,10 @@ strata_rc manifest_current(struct os_dir *dir, uint64_t *number_out) STRATA_MUST
 // kept: the error is final for the database.
 strata_rc manifest_new(struct os_dir *dir, uint64_t number, const struct catalog *catalog,
                        struct manifest **manifest_out) STRATA_MUST_CHECK;
-// Appends the edit as one checksummed, chained record and syncs. After an error the manifest is
-// dead: every later append is STRATA_READ_ONLY. New tables' names must be durable before (directory
-// sync).
+// Appends the edit as one checksummed, chained record and syncs. New tables' names must be durable
+// before (directory sync). STRATA_NO_SPACE, NO_MEMORY and TOO_LARGE: nothing of the edit is on
+// disk, and others may follow. After any other error the outcome is not known and the manifest is
+// dead: every later append is STRATA_READ_ONLY.
 strata_rc manifest_append(struct manifest *m, const struct edit *e) STRATA_MUST_CHECK;
 uint64_t manifest_bytes(const struct manifest *m);
 uint64_t manifest_number(const struct manifest *m);

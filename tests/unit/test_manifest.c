@@ -570,10 +570,11 @@ static void nothing_follows_a_failed_append(void **state)
 {
     (void)state;
     static const struct sim_fault faults[] = {
-        {.ops = SIM_OP_BIT(SIM_OP_WRITE), .glob = "*.manifest", .index = 0, .error = ENOSPC},
+        {.ops = SIM_OP_BIT(SIM_OP_WRITE), .glob = "*.manifest", .index = 0, .error = EIO},
+        {.ops = SIM_OP_BIT(SIM_OP_SYNC), .glob = "*.manifest", .index = 0, .error = ENOSPC},
         {.ops = SIM_OP_BIT(SIM_OP_SYNC), .glob = "*.manifest", .index = 0, .error = EIO},
     };
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         struct fixture x;
         fixture_over(&x, sim_disk_new());
         struct catalog *c = sequence_catalog(&x, 0);
@@ -583,7 +584,7 @@ static void nothing_follows_a_failed_append(void **state)
         struct edit e;
         sequence_edit(&e, 0);
         sim_machine_fail(&x.machine, faults[i]);
-        assert_int_equal(manifest_append(m, &e), i == 0 ? STRATA_NO_SPACE : STRATA_IO);
+        assert_int_equal(manifest_append(m, &e), STRATA_IO);
         sim_machine_heal(&x.machine);
         uint64_t calls = x.machine.calls;
         assert_int_equal(manifest_append(m, &e), STRATA_READ_ONLY);
@@ -592,6 +593,33 @@ static void nothing_follows_a_failed_append(void **state)
         (void)manifest_close(m);
         fixture_close(&x);
     }
+}
+
+static void an_append_that_met_a_full_disk_can_be_done_again(void **state)
+{
+    (void)state;
+    struct fixture x;
+    fixture_over(&x, sim_disk_new());
+    struct catalog *c = sequence_catalog(&x, 0);
+    struct manifest *m;
+    assert_int_equal(manifest_new(x.dir, 5, c, &m), STRATA_OK);
+    catalog_unref(c);
+    struct edit e;
+    sequence_edit(&e, 0);
+    uint64_t bytes = manifest_bytes(m);
+    sim_machine_fail(&x.machine, (struct sim_fault){.ops = SIM_OP_BIT(SIM_OP_WRITE),
+                                                    .glob = "*.manifest",
+                                                    .sticky = true,
+                                                    .error = ENOSPC});
+    assert_int_equal(manifest_append(m, &e), STRATA_NO_SPACE);
+    assert_int_equal(manifest_append(m, &e), STRATA_NO_SPACE);
+    assert_int_equal(manifest_bytes(m), bytes);
+    sim_machine_heal(&x.machine);
+    assert_int_equal(manifest_append(m, &e), STRATA_OK);
+    edit_release(&e);
+    assert_int_equal(manifest_close(m), STRATA_OK);
+    expect_loads_as(&x, 1);
+    fixture_close(&x);
 }
 
 static void a_leftover_is_replaced_but_never_the_current_one(void **state)
@@ -806,6 +834,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_carries_everything_on),
         cmocka_unit_test(a_large_snapshot_has_several_parts),
         cmocka_unit_test(nothing_follows_a_failed_append),
+        cmocka_unit_test(an_append_that_met_a_full_disk_can_be_done_again),
         cmocka_unit_test(a_leftover_is_replaced_but_never_the_current_one),
         cmocka_unit_test(a_crash_in_an_append_leaves_before_or_after),
         cmocka_unit_test(a_crash_in_a_new_manifest_leaves_before_or_after),
