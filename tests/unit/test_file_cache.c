@@ -9,7 +9,7 @@ struct counted {
     struct mem_dir dir;
     struct os_dir_ops ops;
     struct os_file_cache *cache;
-    char names[FILES_MAX][16];
+    char names[FILES_MAX][24];
     struct os_cached_file files[FILES_MAX];
     size_t count;
 };
@@ -38,9 +38,6 @@ static int counting_open(struct os_dir *d, const char *name, unsigned flags,
     bool room = system_files.open < system_files.allowed;
     int error = room ? system_files.dir->open(d, name, flags, file_out) : -system_files.error;
     if (error == 0) {
-        system_files.file = (*file_out)->ops;
-        system_files.counting = *system_files.file;
-        system_files.counting.close = counting_close;
         (*file_out)->ops = &system_files.counting;
         system_files.open++;
         system_files.most =
@@ -58,15 +55,18 @@ static void counted_open(struct counted *x, size_t count, size_t limit)
     for (size_t i = 0; i < count; i++) {
         struct os_file *f;
         uint8_t byte = (uint8_t)i;
-        snprintf(x->names[i], sizeof x->names[i], "%zu.file", i);
+        snprintf(x->names[i], sizeof x->names[i], "%u.file", (unsigned)i);
         unsigned flags = OS_OPEN_WRITE | OS_OPEN_CREATE;
         assert_int_equal(os_file_open(&x->dir.base, x->names[i], flags, &f), STRATA_OK);
         assert_int_equal(os_file_write(f, 0, &byte, 1), STRATA_OK);
+        system_files.file = f->ops;
         assert_int_equal(os_file_close(f), STRATA_OK);
         os_cached_file_init(&x->files[i], x->names[i], 1);
     }
     os_mutex_init(&system_files.lock);
     system_files.dir = x->dir.base.ops;
+    system_files.counting = *system_files.file;
+    system_files.counting.close = counting_close;
     system_files.open = 0;
     system_files.most = 0;
     system_files.allowed = UINT64_MAX;
