@@ -95,11 +95,11 @@ expect 0 put foreign k v
 check 'a file that is not ours stays' [ "$(cat foreign/notes)" = text ]
 
 # a directory without permission
-mkdir closed
+mkdir -m 555 closed
 chmod 755 .
 cp -r db readable
 chmod -R a+rX readable
-chmod 755 closed "$(pwd)"
+chmod 755 "$(pwd)"
 strata=$STRATA
 run_as_other "$strata" put closed k v >out.txt 2>err.txt
 check 'no permission is exit code 4' [ $? -eq 4 ]
