@@ -114,10 +114,12 @@ static strata_rc import_try_commit(struct import *import, bool complete)
     how.durability = STRATA_SYNC_BACKGROUND;
     strata_rc rc = strata_batch_put(import->batch, import->marks, text_slice(&import->mark_key),
                                     strata_str(mark));
+    uint64_t commit;
     if (rc == STRATA_OK) {
-        rc = strata_commit(import->session.db, &how, import->batch, &import->commit);
+        rc = strata_commit(import->session.db, &how, import->batch, &commit);
     }
     if (rc == STRATA_OK) {
+        import->commit = commit;
         import->line = import->batch_line;
         import->records += import->batch_records;
         import_empty_batch(import);
@@ -297,6 +299,23 @@ static void import_report(const struct import *import, bool interrupted)
     text_release(&line);
 }
 
+// Commits what is left and brings it to disk. After a failure of the engine only the batches before
+// it are looked after.
+static int import_finish(struct import *import, int code)
+{
+    if (import->broken) {
+        if (strata_sync(import->session.db) == STRATA_OK) {
+            import->line_synced = import->line;
+        }
+        return code;
+    }
+    int finished = import_commit(import, code == CLI_OK);
+    if (finished == CLI_OK) {
+        finished = import_sync(import);
+    }
+    return code != CLI_OK ? code : finished;
+}
+
 // With the database open: everything that is left to do.
 int import_into(struct import *import)
 {
@@ -321,11 +340,7 @@ int import_into(struct import *import)
         import_unblock_signals(import);
         code = cli_problem(CLI_FAILED, "stopped by a signal");
     }
-    int finished = import->broken ? CLI_FAILED : import_commit(import, code == CLI_OK);
-    if (finished == CLI_OK) {
-        finished = import_sync(import);
-    }
-    code = code != CLI_OK ? code : finished;
+    code = import_finish(import, code);
     import_report(import, code != CLI_OK);
     return out_end(code);
 }
