@@ -1,6 +1,6 @@
-// The range deletes of one source (a memtable at a moment, or a table), fragmented: the key space is
-// cut at every begin and end, so that fragments do not overlap, and each keeps the whole stack of
-// the commits that cover it, newest first (architecture, section 5: the whole stack is kept).
+// The range deletes of one source (a memtable at a moment, or a table), fragmented: the key space
+// is cut at every begin and end, so that fragments do not overlap, and each keeps the whole stack
+// of the commits that cover it, newest first (architecture, section 5: the whole stack is kept).
 //
 // Immutable once built; any number of threads may read one.
 #ifndef KV_RANGE_DELS_H
@@ -10,8 +10,8 @@
 #include "strata.h"
 
 struct range_fragment {
-    struct slice begin; // inclusive
-    struct slice end;   // exclusive
+    struct slice begin;      // inclusive
+    struct slice end;        // exclusive
     const uint64_t *commits; // newest first, `count` of them, all different
     uint32_t count;
 };

@@ -125,8 +125,8 @@ strata_rc os_dir_unlink(struct os_dir *d, const char *name) STRATA_MUST_CHECK;
 strata_rc os_dir_list(struct os_dir *d, bool (*visit)(void *ctx, const char *name, bool regular),
                       void *ctx) STRATA_MUST_CHECK;
 strata_rc os_dir_sync(struct os_dir *d) STRATA_MUST_CHECK;
-// STRATA_LOCKED, with the holder in the text, when it is held elsewhere. A shared lock does not make
-// its file: STRATA_NOT_FOUND when there is none.
+// STRATA_LOCKED, with the holder in the text, when it is held elsewhere. A shared lock does not
+// make its file: STRATA_NOT_FOUND when there is none.
 strata_rc os_dir_lock(struct os_dir *d, const char *name, enum os_lock_mode mode) STRATA_MUST_CHECK;
 strata_rc os_dir_space(struct os_dir *d, uint64_t *free_bytes_out) STRATA_MUST_CHECK;
 void os_dir_facts(struct os_dir *d, struct os_fs_facts *facts_out);
