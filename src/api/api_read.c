@@ -149,7 +149,9 @@ uint64_t strata_snapshot_commit(const strata_snapshot *snapshot)
 
 void strata_snapshot_release(strata_snapshot *snapshot)
 {
-    snapshot_release(snapshot);
+    if (snapshot != NULL && db_usable(snapshot_db(snapshot)) == STRATA_OK) {
+        snapshot_release(snapshot);
+    }
 }
 
 uint64_t strata_newest_commit(strata_db *db)

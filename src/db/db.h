@@ -348,6 +348,7 @@ void history_close(strata_history *h);
 strata_db *history_db(const strata_history *h);
 strata_rc snapshot_take(strata_db *db, strata_snapshot **snapshot_out) STRATA_MUST_CHECK;
 uint64_t snapshot_commit(const strata_snapshot *s);
+strata_db *snapshot_db(const strata_snapshot *s);
 void snapshot_release(strata_snapshot *s);
 
 // ---- events.c: without locks held

@@ -31,6 +31,9 @@ strata_rc read_resolve(strata_db *db, const strata_read *how, struct read_at *at
     if ((how->snapshot != NULL) + as_of + how->as_of_zero > 1) {
         return fail(STRATA_INVALID, "give one of snapshot, as_of and as_of_zero");
     }
+    if (how->snapshot != NULL && snapshot_db(how->snapshot) != db) {
+        return fail(STRATA_INVALID, "the snapshot belongs to another database");
+    }
     if (how->as_of_zero) {
         at_out->commit = 0;
     } else if (how->snapshot != NULL) {
@@ -82,21 +85,47 @@ struct getter {
     bool pinned;                   // the view is: the lookup has left its first epoch once
     struct cache_block *blocks[2]; // pinned for the present candidates
     uint32_t block_count;
+    uint8_t *kept; // the present candidate's value, copied; or NULL
     struct table_stats_delta delta;
     uint32_t loads;
     struct kv_lookup lookup;
 };
 
+// The value of the present candidate may lie in a cached block that only this epoch keeps: before
+// the epoch ends it is copied.
+static strata_rc keep_candidate(struct getter *g)
+{
+    struct kv_entry *e = &g->lookup.entry;
+    if (!g->lookup.found || e->kind != KV_PUT || (g->kept != NULL && e->value == g->kept)) {
+        return STRATA_OK;
+    }
+    uint8_t *copy = alloc_array((size_t)e->value_bytes + 1, 1);
+    if (copy == NULL) {
+        return alloc_failed("a value", e->value_bytes);
+    }
+    if (e->value_bytes > 0) {
+        memcpy(copy, e->value, e->value_bytes);
+    }
+    free(g->kept);
+    g->kept = copy;
+    e->value = copy;
+    return STRATA_OK;
+}
+
 // Leaves the epoch, loads the block, and comes back into an epoch with it.
 static strata_rc load_cold(struct getter *g, struct table *t, uint32_t block,
                            struct cache_block **block_out)
 {
+    strata_rc rc = keep_candidate(g);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
     if (!g->pinned) {
         view_ref(g->view);
         g->pinned = true;
     }
     os_epoch_leave();
-    strata_rc rc = table_load(t, block, g->at->keep_blocks, block_out);
+    rc = table_load(t, block, g->at->keep_blocks, block_out);
     os_epoch_enter();
     g->loads++;
     return rc;
@@ -235,6 +264,8 @@ static strata_rc getter_run(struct getter *g, struct slice key, uint64_t hash, s
     if (g->pinned) {
         view_unref(db, g->view);
         g->pinned = false;
+        free(g->kept);
+        g->kept = NULL;
     }
     if (!found) {
         out->data = NULL;
@@ -264,6 +295,7 @@ strata_rc db_get(strata_db *db, const struct read_at *at, struct slice key, stra
     g.at = at;
     g.pinned = false;
     g.block_count = 0;
+    g.kept = NULL;
     g.delta = (struct table_stats_delta){0};
     g.loads = 0;
     strata_rc rc = getter_run(&g, key, hash_key(key), value_out);

@@ -27,6 +27,11 @@ uint64_t snapshot_commit(const strata_snapshot *s)
     return s->commit;
 }
 
+strata_db *snapshot_db(const strata_snapshot *s)
+{
+    return s->db;
+}
+
 void snapshot_release(strata_snapshot *s)
 {
     if (s != NULL) {
