@@ -228,8 +228,10 @@ static inline struct memtable *generation_memtable(const struct generation *g, u
 // Builds a view of the present lists; under mu.lock.
 strata_rc view_build_locked(strata_db *db, struct catalog *catalog,
                             struct view **view_out) STRATA_MUST_CHECK;
-// Swaps it in and retires the old one; under mu.lock. The caller calls os_epoch_collect later.
-void view_publish_locked(strata_db *db, struct view *view);
+// Swaps it in; under mu.lock. Returns the one before, for view_retire once the lock is free.
+struct view *view_publish_locked(strata_db *db, struct view *view) STRATA_MUST_CHECK;
+// Without mu.lock: what is freed on the way may close and remove files. NULL is ignored.
+void view_retire(struct view *before);
 void view_ref(struct view *v);                  // in an epoch, or with a reference held
 void view_unref(strata_db *db, struct view *v); // not in an epoch
 // The view and the newest commit that it can be read at; in an epoch.

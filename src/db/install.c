@@ -45,6 +45,7 @@ static strata_rc publish_catalog(strata_db *db, struct catalog *next)
     struct generation *popped[DB_SEALED_MAX + 1];
     struct generation *before[DB_SEALED_MAX + 1];
     struct view *view = NULL;
+    struct view *view_before = NULL;
     strata_rc rc = STRATA_OK;
     os_mutex_lock(&db->mu.lock);
     uint32_t sealed_before = db->mu.sealed_count;
@@ -62,7 +63,7 @@ static strata_rc publish_catalog(strata_db *db, struct catalog *next)
     struct catalog *old = db->edit.catalog;
     if (rc == STRATA_OK) {
         db->edit.catalog = next;
-        view_publish_locked(db, view);
+        view_before = view_publish_locked(db, view);
         admission_update_locked(db);
         os_cond_wake_all(&db->mu.changed);
     } else {
@@ -71,6 +72,7 @@ static strata_rc publish_catalog(strata_db *db, struct catalog *next)
         popped_count = 0;
     }
     os_mutex_unlock(&db->mu.lock);
+    view_retire(view_before);
     for (uint32_t i = 0; i < popped_count; i++) {
         generation_unref(popped[i], &db->memory);
     }

@@ -117,9 +117,9 @@ strata_rc db_keyspace_open(strata_db *db, const char *name, struct strata_keyspa
     return STRATA_OK;
 }
 
-// Begins an operation on keyspaces: finds the keyspace `name` (NULL: there is none) with commit.lock
-// and edit.lock held. They are taken in this order because a writer may hold commit.lock while it
-// waits for a flush, whose end needs edit.lock.
+// Begins an operation on keyspaces: finds the keyspace `name` (NULL: there is none) with
+// commit.lock and edit.lock held. They are taken in this order because a writer may hold
+// commit.lock while it waits for a flush, whose end needs edit.lock.
 static strata_rc space_op_begin(strata_db *db, const char *name, struct strata_keyspace **space_out)
 {
     os_mutex_lock(&db->commit.lock);

@@ -345,7 +345,9 @@ static strata_rc open_publish(strata_db *db)
     os_mutex_lock(&db->mu.lock);
     strata_rc rc = view_build_locked(db, db->edit.catalog, &view);
     if (rc == STRATA_OK) {
-        view_publish_locked(db, view);
+        struct view *none = view_publish_locked(db, view);
+        ASSERT(none == NULL);
+        (void)none;
         admission_update_locked(db);
     }
     os_mutex_unlock(&db->mu.lock);

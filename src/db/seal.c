@@ -59,6 +59,7 @@ strata_rc db_seal_locked(strata_db *db)
     uint32_t slots = spaces + spaces / 2;
     struct generation *fresh;
     struct view *view = NULL;
+    struct view *before = NULL;
     strata_rc rc =
         generation_new(slots < GENERATION_SLOTS_LEAST ? GENERATION_SLOTS_LEAST : slots, &fresh);
     if (rc != STRATA_OK) {
@@ -77,7 +78,7 @@ strata_rc db_seal_locked(strata_db *db)
     }
     if (rc == STRATA_OK) {
         full->sealed_commit = db->commit.last_commit;
-        view_publish_locked(db, view);
+        before = view_publish_locked(db, view);
         metrics_add(&db->metrics, METRIC_seals, 1);
     }
     os_mutex_unlock(&db->mu.lock);
@@ -85,7 +86,7 @@ strata_rc db_seal_locked(strata_db *db)
         generation_unref(fresh, &db->memory);
         return rc;
     }
-    os_epoch_collect();
+    view_retire(before);
     background_schedule(db);
     return STRATA_OK;
 }

@@ -102,13 +102,17 @@ static void view_retired(struct os_retired *retired)
     view_unref(v->db, v);
 }
 
-void view_publish_locked(strata_db *db, struct view *view)
+struct view *view_publish_locked(strata_db *db, struct view *view)
 {
     view->db = db;
     // Release: pairs with the acquire loads in view_load().
-    struct view *old = atomic_exchange_explicit(&db->view, view, memory_order_acq_rel);
-    if (old != NULL) {
-        os_epoch_retire(&old->retired, view_retired);
+    return atomic_exchange_explicit(&db->view, view, memory_order_acq_rel);
+}
+
+void view_retire(struct view *before)
+{
+    if (before != NULL) {
+        os_epoch_retire(&before->retired, view_retired);
     }
 }
 
