@@ -53,28 +53,33 @@ static void charge_growth(strata_db *db, struct generation *g, const struct memt
     if (after > before) {
         os_memory_charge(&db->memory, OS_MEMORY_MEMTABLES, after - before);
         atomic_fetch_add_explicit(&g->bytes, after - before, memory_order_relaxed);
-        cache_shrink(db->cache, 0);
+        cache_shrink(db->cache, 1);
     }
+}
+
+// The least number of a keyspace above `above` in the ops; UINT64_MAX when there is none.
+static uint64_t next_keyspace_of(const struct batch_op *ops, uint32_t count, uint64_t above)
+{
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        if (ops[i].keyspace > above && ops[i].keyspace < least) {
+            least = ops[i].keyspace;
+        }
+    }
+    return least;
 }
 
 strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch_op *ops,
                          uint32_t count)
 {
-    // One reservation for each stretch of ops of one keyspace; a memtable that is reserved for
-    // twice is reserved for the sum of all stretches, which is more than enough.
-    uint32_t i = 0;
-    while (i < count) {
-        uint64_t number = ops[i].keyspace;
+    uint64_t number = next_keyspace_of(ops, count, 0);
+    while (number != UINT64_MAX) {
         size_t total_ops = 0;
         size_t total_bytes = 0;
-        uint32_t stretch_end = i;
-        for (uint32_t j = i; j < count; j++) {
-            if (ops[j].keyspace == number) {
+        for (uint32_t i = 0; i < count; i++) {
+            if (ops[i].keyspace == number) {
                 total_ops++;
-                total_bytes += ops[j].key.bytes + ops[j].value.bytes;
-                if (stretch_end == j) {
-                    stretch_end = j + 1;
-                }
+                total_bytes += ops[i].key.bytes + ops[i].value.bytes;
             }
         }
         struct memtable *m = NULL;
@@ -87,7 +92,7 @@ strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch
         if (rc != STRATA_OK) {
             return rc;
         }
-        i = stretch_end;
+        number = count == 1 ? UINT64_MAX : next_keyspace_of(ops, count, number);
     }
     return STRATA_OK;
 }
@@ -122,7 +127,7 @@ void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *op
 }
 
 // Seals when the active generation is full, has no place for a slot, or the log has grown too long.
-static strata_rc make_room_locked(strata_db *db, uint32_t slot_max)
+static strata_rc make_room_locked(strata_db *db, const strata_write *how, uint32_t slot_max)
 {
     const struct generation *g = db->commit.active;
     bool full = slot_max >= g->capacity ||
@@ -131,6 +136,9 @@ static strata_rc make_room_locked(strata_db *db, uint32_t slot_max)
         struct wal_stats log;
         wal_stats(db->wal, &log);
         full = log.live_bytes > db->options.log_bytes_max;
+    }
+    if (full && how != NULL && (how->flags & STRATA_NO_WAIT) != 0 && db_seal_must_wait(db)) {
+        return fail(STRATA_BUSY, "the write buffers are full; background flushes are behind");
     }
     return full ? db_seal_locked(db) : STRATA_OK;
 }
@@ -176,13 +184,13 @@ static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, 
     return STRATA_OK;
 }
 
-static strata_rc commit_locked(strata_db *db, struct slice payload, uint32_t count,
-                               const struct batch_op *ops, uint32_t kept)
+static strata_rc commit_locked(strata_db *db, const strata_write *how, struct slice payload,
+                               uint32_t count, const struct batch_op *ops, uint32_t kept)
 {
     uint32_t slot_max = 0;
     strata_rc rc = check_spaces_locked(db, ops, kept, &slot_max);
     if (rc == STRATA_OK) {
-        rc = make_room_locked(db, slot_max);
+        rc = make_room_locked(db, how, slot_max);
     }
     if (rc == STRATA_OK) {
         rc = db_reserve_ops(db, db->commit.active, ops, kept);
@@ -248,7 +256,7 @@ static strata_rc commit_ops(strata_db *db, const strata_write *how, struct slice
         return rc;
     }
     os_mutex_lock(&db->commit.lock);
-    rc = commit_locked(db, payload, count, ops, kept);
+    rc = commit_locked(db, how, payload, count, ops, kept);
     uint64_t commit = db->commit.last_commit;
     os_mutex_unlock(&db->commit.lock);
     if (rc == STRATA_OK) {

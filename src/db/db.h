@@ -168,6 +168,7 @@ struct strata_db {
     uint32_t worker_count;
     struct os_thread ticker;
     // For the write path, computed when the trees change.
+    _Atomic bool seal_waits;          // a commit waits for a flush, with commit.lock held
     _Atomic bool admission_wait;      // level 0 of some keyspace is at its hard bound
     _Atomic uint64_t admission_price; // delay in nanoseconds for a MiB of writes
     _Atomic uint64_t admission_debt;  // bytes that merges owe
@@ -280,6 +281,7 @@ void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *op
                   uint64_t commit);
 // Seals the active generation when it holds anything; commit.lock held. May wait for a flush.
 strata_rc db_seal_locked(strata_db *db) STRATA_MUST_CHECK;
+bool db_seal_must_wait(strata_db *db); // for the flush of an earlier one
 strata_rc db_flush(strata_db *db) STRATA_MUST_CHECK;
 strata_rc db_sync(strata_db *db) STRATA_MUST_CHECK;
 void times_add(strata_db *db, uint64_t commit, int64_t time_us);

@@ -21,22 +21,33 @@ static bool generation_is_empty(const struct generation *g)
     return true;
 }
 
+bool db_seal_must_wait(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    bool full = db->mu.sealed_count >= DB_SEALED_MAX;
+    os_mutex_unlock(&db->mu.lock);
+    return full;
+}
+
 // Waits under mu.lock until a sealed generation may be added.
 static strata_rc wait_for_place_locked(strata_db *db)
 {
     uint64_t began = 0;
+    strata_rc rc = STRATA_OK;
     while (db->mu.sealed_count >= DB_SEALED_MAX) {
         if (db->mu.error != STRATA_OK) {
-            return fail(STRATA_READ_ONLY, "read-only after an earlier error: %s",
-                        db->mu.error_text);
+            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+            break;
         }
         if (db->mu.retry_error != STRATA_OK) {
             db->executor->submit(db->executor, &db->flush_task); // for the next writer
-            return fail(db->mu.retry_error, "the write buffers are full and cannot be flushed: %s",
-                        db->mu.retry_text);
+            rc = fail(db->mu.retry_error, "the write buffers are full and cannot be flushed: %s",
+                      db->mu.retry_text);
+            break;
         }
         if (began == 0) {
             began = db->machine->clock->monotonic_ns(db->machine->clock);
+            atomic_store_explicit(&db->seal_waits, true, memory_order_relaxed);
             metrics_add(&db->metrics, METRIC_commit_waits, 1);
         }
         db->executor->submit(db->executor, &db->flush_task);
@@ -45,8 +56,9 @@ static strata_rc wait_for_place_locked(strata_db *db)
     if (began != 0) {
         uint64_t now = db->machine->clock->monotonic_ns(db->machine->clock);
         metrics_add(&db->metrics, METRIC_commit_wait_us, (now - began) / 1000);
+        atomic_store_explicit(&db->seal_waits, false, memory_order_relaxed);
     }
-    return STRATA_OK;
+    return rc;
 }
 
 strata_rc db_seal_locked(strata_db *db)
@@ -166,6 +178,10 @@ strata_rc db_admit(strata_db *db, const strata_write *how, size_t bytes)
 {
     if (__builtin_expect(atomic_load_explicit(&db->admission_wait, memory_order_relaxed), 0)) {
         return wait_for_level0(db, how);
+    }
+    if (how != NULL && (how->flags & STRATA_NO_WAIT) != 0 &&
+        atomic_load_explicit(&db->seal_waits, memory_order_relaxed)) {
+        return fail(STRATA_BUSY, "a commit waits for the flush of full write buffers");
     }
     // Nanoseconds for a MiB, computed when the trees change (admission_update).
     uint64_t price = atomic_load_explicit(&db->admission_price, memory_order_relaxed);
