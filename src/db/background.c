@@ -351,11 +351,11 @@ static void *ticker_run(void *ctx)
     os_mutex_lock(&db->mu.lock);
     while (!atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
         os_cond_wait_for(&db->mu.tick, &db->mu.lock, TICK_NS);
-        bool broken = db->mu.error != STRATA_OK;
         bool retry = db->mu.retry_error != STRATA_OK;
         db->mu.retry_error = STRATA_OK;
         os_mutex_unlock(&db->mu.lock);
-        strata_rc rc = broken ? STRATA_OK : wal_tick(db->wal);
+        // Also when the database is read-only by an error: commits before it are to be synced.
+        strata_rc rc = wal_tick(db->wal);
         if (rc != STRATA_OK) {
             db_fail(db, rc);
         }

@@ -90,6 +90,9 @@ strata_rc db_options_resolve(const strata_options *given, strata_options *out)
     if (given != NULL) {
         o = *given;
     }
+    if (o.keyspace.struct_bytes == 0) {
+        o.keyspace.struct_bytes = sizeof o.keyspace; // zeroed: the size of the whole was checked
+    }
     strata_keyspace_options keyspace;
     strata_rc rc = resolve_flags(&o);
     if (rc == STRATA_OK) {
@@ -424,6 +427,9 @@ strata_rc db_close(strata_db *db)
     if (db->wal != NULL && db->mu.error == STRATA_OK) {
         rc = wal_close(db->wal);
         db->wal = NULL;
+    } else if (db->wal != NULL) {
+        // Read-only after an error: what was committed in the background before is synced still.
+        rc = wal_sync(db->wal, db->commit.last_commit);
     }
     db_free(db);
     return rc;
