@@ -263,6 +263,7 @@ strata_rc db_recover(strata_db *db)
     struct recovery r = {.db = db};
     struct wal_recovery found;
     uint64_t flushed = db->edit.catalog->flushed_commit;
+    uint64_t edits = db->edit.catalog->edits; // of the manifest; replay adds more in memory
     size_t seconds = db->times.count;
     db->commit.last_commit = flushed;
     db->commit.last_time_us = seconds == 0 ? 0 : db->times.seconds[seconds - 1].last_time_us;
@@ -271,11 +272,10 @@ strata_rc db_recover(strata_db *db)
         rc = wal_recover(db->dir, flushed, db->edit.catalog->log_first_segment, recover_record, &r,
                          &found);
     }
-    if (rc == STRATA_OK && found.edits_marked > db->edit.catalog->edits) {
+    if (rc == STRATA_OK && found.edits_marked > edits) {
         rc = fail(STRATA_CORRUPT,
                   "the manifest of %s holds %llu edits, but the log says that %llu were synced",
-                  db->dir->path, (unsigned long long)db->edit.catalog->edits,
-                  (unsigned long long)found.edits_marked);
+                  db->dir->path, (unsigned long long)edits, (unsigned long long)found.edits_marked);
     }
     if (rc == STRATA_OK && found.incarnation_max >= db->incarnation) {
         db->incarnation = found.incarnation_max + 1;
