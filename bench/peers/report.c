@@ -134,14 +134,14 @@ static void print_conditions(const struct report *r, FILE *out)
     }
     struct spread s = spread_of(others, count);
     fprintf(out,
-            "%" PRIu64 " keys, %zu repetitions, engines in turn. Other processes had %.0f %% of "
+            "%" PRIu64 " keys, %zu repetition%s, engines in turn. Other processes had %.0f %% of "
             "the machine (%.0f-%.0f %%) while a block ran; %u blocks were voided and run again, %u "
             "stayed disturbed after the last try. The machine before the first block and after the "
             "last: memcpy %.0f and %.0f ns a KiB, a dependent load in 64 MiB %.0f and %.0f ns, "
             "fdatasync %.0f and %.0f us. The driver's own key and value cost %.0f ns of each "
             "put.\n",
-            r->keys, r->reps, s.median, s.least, s.greatest, r->voided, r->kept,
-            r->machine[0].copy_ns, r->machine[1].copy_ns, r->machine[0].load_ns,
+            r->keys, r->reps, r->reps == 1 ? "" : "s", s.median, s.least, s.greatest, r->voided,
+            r->kept, r->machine[0].copy_ns, r->machine[1].copy_ns, r->machine[0].load_ns,
             r->machine[1].load_ns, r->machine[0].sync_us, r->machine[1].sync_us, r->driver_ns);
 }
 
