@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #define SPACES 70
-#define KEYS 12
+#define KEYS 5
 #define LIMIT_MOST 64
 
 // Ends a child process with a sentence.
@@ -243,7 +243,7 @@ static void every_limit_opens_and_reads(void **state)
     char path[] = "/tmp/strata-descriptors-XXXXXX";
     assert_non_null(mkdtemp(path));
     make_database(path);
-    for (unsigned limit = 24; limit <= LIMIT_MOST; limit++) {
+    for (unsigned limit = 16; limit <= LIMIT_MOST; limit++) {
         run_limited(path, limit, read_only);
     }
     remove_database(path);
