@@ -32,7 +32,9 @@ struct strata_iter {
     enum iter_state state;
     bool backward;
     bool ahead;
-    struct kv_entry entry; // shown, in state ITER_ON
+    const struct kv_entry *shown; // in state ITER_ON: in its cursor's window, or `entry`
+    struct kv_entry entry;        // the best version of a key whose versions were gathered
+    bool plain; // nothing but points of live sources to look at, no filter, no budget
     struct buffer lower, upper;
     bool has_lower, has_upper;
     uint64_t upper_head; // entries with a smaller head lie below the upper bound for certain
@@ -126,6 +128,8 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
         return rc;
     }
     set_upper_head(it);
+    it->plain = !it->sources.history && it->sources.range_count == 0 && it->filter == NULL &&
+                it->budget == 0;
     metrics_add(&db->metrics, METRIC_iterators, 1);
     *iter_out = it;
     return STRATA_OK;
@@ -257,18 +261,16 @@ static strata_rc gather_key(strata_iter *it)
     return rc == STRATA_END ? STRATA_OK : rc;
 }
 
-// Is it->entry to be shown?
-static bool shown(strata_iter *it)
+// Is the newest acceptable version of a key to be shown?
+static bool is_shown(strata_iter *it, const struct kv_entry *e)
 {
     const struct range_source *by = NULL;
-    if (it->entry.kind != KV_PUT ||
-        (it->sources.range_count > 0 &&
-         sources_cover(&it->sources, kv_key(&it->entry), it->at, &by) > it->entry.commit)) {
+    if (e->kind != KV_PUT || (it->sources.range_count > 0 &&
+                              sources_cover(&it->sources, kv_key(e), it->at, &by) > e->commit)) {
         return false;
     }
-    return it->filter == NULL ||
-           it->filter(it->filter_ctx, (strata_slice){it->entry.key, it->entry.key_bytes},
-                      (strata_slice){it->entry.value, it->entry.value_bytes});
+    return it->filter == NULL || it->filter(it->filter_ctx, (strata_slice){e->key, e->key_bytes},
+                                            (strata_slice){e->value, e->value_bytes});
 }
 
 // One step of settle: looks at the current entry of the merge. STRATA_OK and *found_out when
@@ -287,16 +289,17 @@ static strata_rc look(strata_iter *it, bool gather, bool *found_out)
     }
     if (gather) {
         rc = gather_key(it);
-        *found_out = rc == STRATA_OK && it->entry.commit != 0 && shown(it);
+        *found_out = rc == STRATA_OK && it->entry.commit != 0 && is_shown(it, &it->entry);
+        it->shown = &it->entry;
         it->ahead = true;
         return rc;
     }
     if (e->commit > it->at) {
         return kv_merge_next(&it->merge);
     }
-    it->entry = *e;
     it->ahead = false;
-    if (shown(it)) {
+    if (is_shown(it, e)) {
+        it->shown = e;
         *found_out = true;
         return STRATA_OK;
     }
@@ -371,7 +374,7 @@ strata_rc iter_seek_before(strata_iter *it, struct slice key)
 // Turns round: positions behind (forward) or before (backward) the shown key.
 static strata_rc turn(strata_iter *it, bool backward)
 {
-    struct slice key = kv_key(&it->entry);
+    struct slice key = kv_key(it->shown);
     buffer_clear(&it->target);
     strata_rc rc = buffer_append(&it->target, key.data, key.bytes);
     if (rc == STRATA_OK && !backward) {
@@ -388,8 +391,29 @@ static strata_rc not_positioned(const strata_iter *it)
     return fail(STRATA_INVALID, "position the iterator first: first, last, seek or seek_before");
 }
 
+// The next entry where nothing stands in the way: the merge moves within a window to another key,
+// with a live point below the bound. False, with nothing moved, when it is not as simple as that.
+static inline bool next_plain(strata_iter *it)
+{
+    if (it->state != ITER_ON || !it->plain || it->backward) {
+        return false;
+    }
+    const struct kv_entry *e = kv_merge_peek(&it->merge);
+    if (e == NULL || e->head == it->shown->head || e->commit > it->at || e->kind != KV_PUT ||
+        (it->has_upper && e->head >= it->upper_head)) {
+        return false;
+    }
+    kv_merge_take(&it->merge, e);
+    it->shown = e;
+    it->steps++;
+    return true;
+}
+
 strata_rc iter_next(strata_iter *it)
 {
+    if (next_plain(it)) {
+        return STRATA_OK;
+    }
     if (it->state == ITER_PAST_END) {
         return STRATA_END;
     }
@@ -448,7 +472,7 @@ strata_rc iter_resume(strata_iter *it)
 
 const struct kv_entry *iter_entry(const strata_iter *it)
 {
-    return it->state == ITER_ON ? &it->entry : NULL;
+    return it->state == ITER_ON ? it->shown : NULL;
 }
 
 strata_db *iter_db(const strata_iter *it)

@@ -70,6 +70,22 @@ static inline strata_rc kv_merge_next(struct kv_merge *m)
     return kv_merge_next_slow(m);
 }
 
+// The entry that kv_merge_next would move to, when it lies in the window and ahead of every other
+// source; else NULL, which says nothing. For loops that look before they move.
+static inline const struct kv_entry *kv_merge_peek(const struct kv_merge *m)
+{
+    const struct kv_cursor *c = m->cursors[m->source];
+    const struct kv_entry *next = c->at + 1;
+    return next < c->end && kv_merge_rank(m, next) < m->challenger_rank ? next : NULL;
+}
+
+// Moves to what kv_merge_peek gave.
+static inline void kv_merge_take(struct kv_merge *m, const struct kv_entry *peeked)
+{
+    m->cursors[m->source]->at = peeked;
+    m->entry = peeked;
+}
+
 static inline bool kv_merge_at_window_end(const struct kv_merge *m)
 {
     const struct kv_cursor *c = m->cursors[m->source];
