@@ -6,6 +6,8 @@
 #include "base/fail.h"
 #include "kv/merge.h"
 
+#include <stdio.h>
+
 // The thread's error text, as the failure of invariant `number`.
 static strata_rc broken(strata_rc rc, unsigned number, const struct strata_keyspace *space)
 {
@@ -35,6 +37,18 @@ static strata_rc check_structure(const struct view *v, const struct view_space *
     return STRATA_OK;
 }
 
+struct first_fault {
+    char text[512];
+};
+
+static void keep_first_fault(void *ctx, const char *text)
+{
+    struct first_fault *first = ctx;
+    if (first->text[0] == '\0') {
+        snprintf(first->text, sizeof first->text, "%s", text);
+    }
+}
+
 // I3: every byte of every table. I4: tables hold only commits that are flushed.
 static strata_rc check_tables(const struct view *v, const struct view_space *s,
                               const struct tree *tree)
@@ -45,8 +59,12 @@ static strata_rc check_tables(const struct view *v, const struct view_space *s,
             for (uint32_t i = 0; i < run->count; i++) {
                 uint64_t blocks;
                 const struct table_meta *m = table_meta(run->tables[i]);
-                strata_rc rc = table_verify(run->tables[i], NULL, NULL, &blocks);
+                struct first_fault first = {{0}};
+                strata_rc rc = table_verify(run->tables[i], keep_first_fault, &first, &blocks);
                 if (rc != STRATA_OK) {
+                    if (first.text[0] != '\0') {
+                        fail_restore(first.text);
+                    }
                     return broken(rc, 3, s->keyspace);
                 }
                 if (m->commit_greatest > v->catalog->flushed_commit ||
