@@ -62,6 +62,12 @@ static strata_rc usable_iter(const strata_iter *iter)
     return iter == NULL ? fail(STRATA_INVALID, "the iterator is NULL") : db_usable(iter_db(iter));
 }
 
+// Of the calls that are made for every entry: the whole check only after a fork.
+static strata_rc usable_step(const strata_iter *iter)
+{
+    return iter != NULL && db_fork_count == 0 ? STRATA_OK : usable_iter(iter);
+}
+
 strata_rc strata_iter_first(strata_iter *iter)
 {
     strata_rc rc = usable_iter(iter);
@@ -94,17 +100,20 @@ strata_rc strata_iter_seek_before(strata_iter *iter, strata_slice key)
 
 strata_rc strata_iter_next(strata_iter *iter)
 {
-    return iter == NULL ? usable_iter(iter) : iter_next(iter);
+    strata_rc rc = usable_step(iter);
+    return rc == STRATA_OK ? iter_next(iter) : rc;
 }
 
 strata_rc strata_iter_prev(strata_iter *iter)
 {
-    return iter == NULL ? usable_iter(iter) : iter_prev(iter);
+    strata_rc rc = usable_step(iter);
+    return rc == STRATA_OK ? iter_prev(iter) : rc;
 }
 
 strata_rc strata_iter_resume(strata_iter *iter)
 {
-    return iter == NULL ? usable_iter(iter) : iter_resume(iter);
+    strata_rc rc = usable_step(iter);
+    return rc == STRATA_OK ? iter_resume(iter) : rc;
 }
 
 strata_slice strata_iter_key(const strata_iter *iter)

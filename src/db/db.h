@@ -206,8 +206,10 @@ strata_rc db_fail(strata_db *db, strata_rc rc);
 strata_rc db_writable(strata_db *db) STRATA_MUST_CHECK;
 // STRATA_INVALID for NULL, closed or inherited handles.
 strata_rc db_usable(const strata_db *db) STRATA_MUST_CHECK;
-// How often the process was forked off since the library was first used.
+// How often the process was forked off since the library was first used; db_forks() sees to it
+// that it is counted.
 uint32_t db_forks(void);
+extern uint32_t db_fork_count;
 void db_reader_enter(strata_db *db);
 void db_reader_leave(strata_db *db);
 

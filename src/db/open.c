@@ -212,6 +212,26 @@ strata_rc db_file_cache_new(struct os_machine *machine, struct os_dir *dir, uint
     return os_file_cache_new(dir, (size_t)limit, cache_out);
 }
 
+static bool is_foreign_name(void *ctx, const char *name, bool regular)
+{
+    bool *ours = ctx;
+    enum file_kind kind;
+    uint64_t number;
+    *ours = regular && file_name_parse(name, &kind, &number);
+    return !*ours;
+}
+
+// The lock is a file: not even that is put into a directory that never held a database.
+static strata_rc expect_database(const strata_db *db)
+{
+    bool ours = false;
+    strata_rc rc = os_dir_list(db->dir, is_foreign_name, &ours);
+    if (rc == STRATA_OK && !ours) {
+        rc = fail(STRATA_NOT_FOUND, "%s holds no database", db->dir->path);
+    }
+    return rc;
+}
+
 static strata_rc open_parts(strata_db *db, const char *path)
 {
     const strata_options *o = &db->options;
@@ -221,6 +241,9 @@ static strata_rc open_parts(strata_db *db, const char *path)
         return alloc_failed("keyspaces", DB_SPACES_MAX * sizeof *db->spaces);
     }
     strata_rc rc = db->machine->open_dir(db->machine, path, create, &db->dir);
+    if (rc == STRATA_OK && !create) {
+        rc = expect_database(db);
+    }
     if (rc == STRATA_OK) {
         rc = os_dir_lock(db->dir, "LOCK", db->read_only ? OS_LOCK_SHARED : OS_LOCK_EXCLUSIVE);
     }

@@ -7,12 +7,12 @@
 #include <pthread.h>
 #include <string.h>
 
-// How often this process came out of a fork: a system call less for every operation than getpid().
-static uint32_t forks;
+// A system call less for every operation than getpid().
+uint32_t db_fork_count;
 
 static void count_fork(void)
 {
-    forks++;
+    db_fork_count++;
 }
 
 static void watch_forks(void)
@@ -25,7 +25,7 @@ uint32_t db_forks(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks);
-    return forks;
+    return db_fork_count;
 }
 
 strata_rc db_usable(const strata_db *db)
@@ -33,7 +33,7 @@ strata_rc db_usable(const strata_db *db)
     if (db == NULL || db->magic != DB_MAGIC) {
         return fail(STRATA_INVALID, "the database handle is NULL or closed");
     }
-    if (db->forks != forks) {
+    if (db->forks != db_fork_count) {
         return fail(STRATA_INVALID,
                     "the database was opened by process %ld; after fork() open it again",
                     (long)db->pid);

@@ -26,6 +26,20 @@ void evidence_failed(const char *file, int line, const char *format, ...)
     _exit(1);
 }
 
+uint64_t evidence_cases;
+
+void evidence_case(strata_rc got, strata_rc want, const char *call, const char *file, int line)
+{
+    evidence_cases++;
+    if (got != want) {
+        evidence_failed(file, line, "%s is %s, not %s", call, strata_rc_name(got),
+                        strata_rc_name(want));
+    }
+    if (got < 0 && strlen(strata_error_text()) < 10) {
+        evidence_failed(file, line, "%s says nothing that helps", call);
+    }
+}
+
 char *scratch_new(const char *base)
 {
     const char *given = getenv("TMPDIR");

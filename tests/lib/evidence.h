@@ -30,6 +30,17 @@ void evidence_failed(const char *file, int line, const char *format, ...)
         }                                                                                          \
     } while (0)
 
+// Cases of a matrix: a call and the code that it must return, with a sentence when that is an
+// error; or a condition. They are counted.
+extern uint64_t evidence_cases;
+void evidence_case(strata_rc got, strata_rc want, const char *call, const char *file, int line);
+#define CASE(call, want) evidence_case(call, want, #call, __FILE__, __LINE__)
+#define TRUE(condition)                                                                            \
+    do {                                                                                           \
+        evidence_cases++;                                                                          \
+        EVIDENCE(condition, "%s", #condition);                                                     \
+    } while (0)
+
 // A new, empty directory in `base`; NULL: in $TMPDIR, else /tmp. Freed by scratch_remove.
 char *scratch_new(const char *base);
 // Removes the directory with all that is in it, and frees the path.
