@@ -13,14 +13,18 @@
 #include <time.h>
 #include <unistd.h>
 
+static double clock_seconds(clockid_t clock)
+{
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 struct moment moment_now(void)
 {
-    struct timespec wall;
-    struct timespec cpu;
-    (void)clock_gettime(CLOCK_MONOTONIC, &wall);
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    return (struct moment){(double)wall.tv_sec + (double)wall.tv_nsec * 1e-9,
-                           (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9};
+    return (struct moment){.wall = clock_seconds(CLOCK_MONOTONIC),
+                           .cpu = clock_seconds(CLOCK_PROCESS_CPUTIME_ID),
+                           .caller = clock_seconds(CLOCK_THREAD_CPUTIME_ID)};
 }
 
 void measure_quiet(void)

@@ -5,10 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Wall time and the CPU time of every thread of this process, in seconds.
+// In seconds.
 struct moment {
     double wall;
-    double cpu;
+    double cpu;    // of every thread of this process
+    double caller; // of the calling thread
 };
 struct moment moment_now(void);
 

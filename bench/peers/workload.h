@@ -36,7 +36,8 @@ extern const struct row_info row_infos[ROW_COUNT];
 struct row_result {
     double ops; // 0: the row was not run
     double wall;
-    double cpu;         // of all threads, until the last operation returned
+    double cpu;         // of all threads, until the last operation returned; right after a fill,
+                        // of the calling thread
     double cpu_settled; // of all threads, until background work was done; rows that write
 };
 
