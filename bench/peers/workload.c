@@ -352,19 +352,19 @@ static void run_reads(struct run *r)
     const uint64_t repeat = r->w->repeat;
     scan_all(r); // the warm pass
     if (run_wants(r, ROW_READRANDOM)) {
-        run_gets(r, ROW_READRANDOM, keys / 2 * repeat);
+        run_gets(r, ROW_READRANDOM, keys / 4 * repeat);
     }
     if (run_wants(r, ROW_READMISSING)) {
-        run_missing(r, keys / 2 * repeat);
+        run_missing(r, keys / 4 * repeat);
     }
     if (run_wants(r, ROW_GET_MANY)) {
-        run_get_many(r, keys / 2 * repeat);
+        run_get_many(r, keys / 4 * repeat);
     }
     if (run_wants(r, ROW_READSEQ)) {
         run_scan(r, ROW_READSEQ, 2 * repeat);
     }
     if (run_wants(r, ROW_SEEK10)) {
-        run_seeks(r, keys / 10 * repeat);
+        run_seeks(r, keys / 20 * repeat);
     }
     r->result->anonymous_bytes = (double)measure_anonymous_bytes();
 }
@@ -377,7 +377,7 @@ static void run_compacted(struct run *r)
     row_end(r, ROW_COMPACT, keys);
     scan_all(r);
     if (run_wants(r, ROW_READRANDOM_COMPACTED)) {
-        run_gets(r, ROW_READRANDOM_COMPACTED, keys / 2 * r->w->repeat);
+        run_gets(r, ROW_READRANDOM_COMPACTED, keys / 4 * r->w->repeat);
     }
     if (run_wants(r, ROW_READSEQ_COMPACTED)) {
         run_scan(r, ROW_READSEQ_COMPACTED, 2 * r->w->repeat);
