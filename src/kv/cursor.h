@@ -29,8 +29,10 @@ struct kv_cursor_ops {
 
 struct kv_cursor {
     const struct kv_cursor_ops *ops;
-    const struct kv_entry *at;  // the current entry, when at < end
-    const struct kv_entry *end; // of the window
+    const struct kv_entry *at;          // the current entry, when at < end
+    const struct kv_entry *end;         // of the window
+    const struct kv_entry *block_first; // the first entry of a block of a table, when the window
+                                        // begins there (table/table.h: run_cursor_block); or NULL
     size_t head_skip; // leading bytes that all keys in play share: heads are taken after them. Set
                       // before the first seek; 0 is always right.
 };

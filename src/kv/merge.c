@@ -186,6 +186,22 @@ strata_rc kv_merge_next_slow(struct kv_merge *m)
     return kv_merge_replay(m);
 }
 
+const struct kv_entry *kv_merge_runner_up(const struct kv_merge *m)
+{
+    ASSERT(m->entry != NULL && m->source < m->count);
+    const struct kv_entry *best = NULL;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct kv_cursor *c = m->cursors[i];
+        if (i == m->source || !kv_cursor_valid(c)) {
+            continue;
+        }
+        if (best == NULL || (slice_compare(kv_key(c->at), kv_key(best)) < 0) != m->backward) {
+            best = c->at;
+        }
+    }
+    return best;
+}
+
 // The first entry of the window at or past `key`, by halving; `end` when there is none.
 static const struct kv_entry *kv_merge_window_find(const struct kv_merge *m,
                                                    const struct kv_cursor *c, struct slice key)

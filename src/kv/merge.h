@@ -53,6 +53,9 @@ strata_rc kv_merge_seek(struct kv_merge *m, struct slice key, bool backward) STR
 // of the merge (forward: key >= `key`; backward: key < `key`), and plays the tree again. `key` must
 // not lie in an entry of that source.
 strata_rc kv_merge_skip_source(struct kv_merge *m, struct slice key) STRATA_MUST_CHECK;
+// The first entry in the order of keys among the current ones of the other sources; NULL when none
+// of them has any. Looks at every source.
+const struct kv_entry *kv_merge_runner_up(const struct kv_merge *m);
 strata_rc kv_merge_next_slow(struct kv_merge *m) STRATA_MUST_CHECK;
 
 // The next entry. The bytes of the entry before stay valid unless its cursor had to refill: a

@@ -44,6 +44,7 @@ struct run_cursor {
     } ahead;
     size_t keys_capacity;
     uint8_t *keys;
+    struct buffer last_key; // of a block that is looked at as a whole
     struct kv_entry entries[WINDOW_ENTRIES];
 };
 
@@ -61,6 +62,7 @@ static strata_rc finish(struct run_cursor *c, strata_rc rc)
     unpin(c);
     c->base.at = c->entries;
     c->base.end = c->entries;
+    c->base.block_first = NULL;
     c->low = 0;
     c->high = 0;
     return rc;
@@ -100,6 +102,13 @@ static strata_rc read_ahead(struct run_cursor *c, struct table_file *tf, uint32_
     return rc;
 }
 
+static bool is_ahead(const struct run_cursor *c, const struct table_file *tf,
+                     const struct section_place *place)
+{
+    return c->ahead.file == tf && place->offset >= c->ahead.offset &&
+           place->offset + place->bytes <= c->ahead.offset + c->ahead.length;
+}
+
 static strata_rc load_block(struct run_cursor *c, struct table_file *tf, uint32_t block)
 {
     struct section_place place = table_block_place(tf, block);
@@ -110,9 +119,7 @@ static strata_rc load_block(struct run_cursor *c, struct table_file *tf, uint32_
     if (c->pinned != NULL) {
         return STRATA_OK;
     }
-    bool there = c->ahead.file == tf && place.offset >= c->ahead.offset &&
-                 place.offset + place.bytes <= c->ahead.offset + c->ahead.length;
-    if (!there) {
+    if (!is_ahead(c, tf, &place)) {
         strata_rc rc = read_ahead(c, tf, block);
         if (rc != STRATA_OK) {
             return rc;
@@ -217,22 +224,33 @@ static strata_rc find_entries(struct run_cursor *c, bool leave)
 
 // ---- windows
 
+// Makes room for keys of the window.
+static strata_rc reserve_keys(struct run_cursor *c, size_t bytes)
+{
+    if (bytes <= c->keys_capacity) {
+        return STRATA_OK;
+    }
+    uint8_t *keys = alloc_array(bytes + bytes / 2, 1);
+    if (keys == NULL) {
+        return alloc_failed("the keys of a cursor", bytes + bytes / 2);
+    }
+    free(c->keys);
+    c->keys = keys;
+    c->keys_capacity = bytes + bytes / 2;
+    return STRATA_OK;
+}
+
 static strata_rc fill_window(struct run_cursor *c)
 {
     ASSERT(c->low < c->high);
+    bool whole = !c->backward && c->low == 0 && c->high == c->view.count;
     uint32_t count = c->high - c->low;
     count = count < c->window ? count : c->window;
     c->window = c->window * 2 < WINDOW_ENTRIES ? c->window * 2 : WINDOW_ENTRIES;
     uint32_t from = c->backward ? c->high - count : c->low;
-    size_t bytes = block_window_bytes(&c->view, from, count);
-    if (bytes > c->keys_capacity) {
-        uint8_t *keys = alloc_array(bytes + bytes / 2, 1);
-        if (keys == NULL) {
-            return alloc_failed("the keys of a cursor", bytes + bytes / 2);
-        }
-        free(c->keys);
-        c->keys = keys;
-        c->keys_capacity = bytes + bytes / 2;
+    strata_rc rc = reserve_keys(c, block_window_bytes(&c->view, from, count));
+    if (rc != STRATA_OK) {
+        return rc;
     }
     block_window(&c->view, from, count, c->backward, c->base.head_skip, c->entries, c->keys);
     if (c->backward) {
@@ -242,6 +260,7 @@ static strata_rc fill_window(struct run_cursor *c)
     }
     c->base.at = c->entries;
     c->base.end = c->entries + count;
+    c->base.block_first = whole ? c->entries : NULL;
     return STRATA_OK;
 }
 
@@ -328,7 +347,84 @@ static void cursor_close(struct kv_cursor *base)
         free(c->ahead.bytes);
     }
     free(c->keys);
+    buffer_release(&c->last_key);
     free(c);
+}
+
+// ---- blocks as a whole
+
+// The cursor, which must stand at the first entry of a block.
+static struct run_cursor *at_block(const struct kv_cursor *base)
+{
+    ASSERT(base->ops->refill == cursor_refill);
+    ASSERT(kv_cursor_valid(base) && base->at == base->block_first);
+    return (struct run_cursor *)(uintptr_t)base;
+}
+
+strata_rc run_cursor_block(struct kv_cursor *base, struct run_block *block_out)
+{
+    struct run_cursor *c = at_block(base);
+    uint32_t last = c->view.count - 1;
+    uint32_t bytes = block_key_bytes(&c->view, last);
+    buffer_clear(&c->last_key);
+    strata_rc rc = buffer_reserve(&c->last_key, bytes + CACHE_PADDING);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    block_key(&c->view, last, c->last_key.data);
+    *block_out = (struct run_block){
+        .last_key = slice_of(c->last_key.data, bytes),
+        .bytes = c->pinned->bytes,
+        .entries = c->view.count,
+        .puts_only = (c->view.flags & BLOCK_KINDS) == 0,
+    };
+    return STRATA_OK;
+}
+
+uint32_t run_cursor_blocks_before(const struct kv_cursor *base, struct slice key)
+{
+    const struct run_cursor *c = at_block(base);
+    const struct index *ix = &c->tables[c->table]->file->index;
+    uint32_t end = key.data == NULL ? ix->count : index_find(ix, key, UINT64_MAX);
+    return end > c->block ? end - c->block : 0;
+}
+
+strata_rc run_cursor_raw_block(struct kv_cursor *base, struct table_raw_block *raw_out)
+{
+    struct run_cursor *c = at_block(base);
+    struct table_file *tf = c->tables[c->table]->file;
+    struct section_place place = table_block_place(tf, c->block);
+    *raw_out = (struct table_raw_block){
+        .name = place.name,
+        .file = place.file,
+        .offset = place.offset,
+        .bytes = place.bytes,
+        .decoded = c->pinned->data,
+        .decoded_bytes = c->pinned->bytes,
+    };
+    if (section_is_plain(c->pinned->data)) {
+        raw_out->image = c->pinned->data;
+        return STRATA_OK;
+    }
+    if (place.bytes > c->ahead.capacity) {
+        return STRATA_OK;
+    }
+    if (!is_ahead(c, tf, &place)) {
+        strata_rc rc = read_ahead(c, tf, c->block);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    raw_out->image = c->ahead.bytes + (place.offset - c->ahead.offset);
+    return STRATA_OK;
+}
+
+void run_cursor_skip_block(struct kv_cursor *base)
+{
+    struct run_cursor *c = at_block(base);
+    c->low = c->high;
+    c->base.end = c->base.at + 1;
+    c->window = WINDOW_FIRST; // what follows may be skipped, too
 }
 
 static const struct kv_cursor_ops run_cursor_ops = {

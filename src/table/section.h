@@ -44,6 +44,13 @@ struct section_place {
 void section_seal(uint8_t *image, uint64_t stored, uint64_t raw, enum section_kind kind,
                   enum compress_method method, uint64_t seed);
 
+// Is the payload of this image stored as it is? Then the image and the decoded image are one. For a
+// decoded image: that of the file.
+static inline bool section_is_plain(const uint8_t *image)
+{
+    return image[29] == COMPRESS_NONE;
+}
+
 struct section_header {
     uint64_t raw;
     enum compress_method method;

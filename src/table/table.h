@@ -63,6 +63,23 @@ strata_rc table_writer_add(struct table_writer *w, const struct kv_entry *e,
 // Range fragments in order, any time before finish.
 strata_rc table_writer_add_range(struct table_writer *w,
                                  const struct range_fragment *f) STRATA_MUST_CHECK;
+// A block of another live table, to be taken over whole.
+struct table_raw_block {
+    const char *name; // of its file, for texts
+    uint64_t file, offset, bytes;
+    const uint8_t *image;   // the `bytes` bytes at `offset` of the file; NULL: not at hand
+    const uint8_t *decoded; // checked; CACHE_PADDING bytes may be read behind it
+    uint64_t decoded_bytes;
+};
+
+// Appends a block in the place of its entries, in order as for table_writer_add; the block in the
+// making ends before it. The image is verified as what it was in the other file, STRATA_CORRUPT if
+// it is not that, and its stored bytes are written under a checksum of their new place; they are
+// compressed anew only when they are not compressed as this table's should be.
+strata_rc table_writer_add_block(struct table_writer *w,
+                                 const struct table_raw_block *b) STRATA_MUST_CHECK;
+// Bytes of keys and values in the block in the making.
+uint64_t table_writer_block_bytes(const struct table_writer *w);
 // Bytes written so far plus those buffered: to decide where to cut.
 uint64_t table_writer_bytes(const struct table_writer *w);
 uint64_t table_writer_entries(const struct table_writer *w);
@@ -133,6 +150,24 @@ enum table_answer table_get_interval_in(struct table *t, const struct cache_bloc
 strata_rc run_cursor_open(struct cache *cache, struct table *const *tables, size_t count, bool keep,
                           uint32_t readahead_bytes,
                           struct kv_cursor **cursor_out) STRATA_MUST_CHECK;
+
+// While a cursor over a run, moving forward, stands at its block_first, the block behind it can be
+// taken as a whole. No entry of it lies outside of its table's bounds.
+struct run_block {
+    struct slice last_key; // of the last entry; valid until the cursor moves
+    uint64_t bytes;        // decoded
+    uint32_t entries;
+    bool puts_only; // else it may hold deletes
+};
+strata_rc run_cursor_block(struct kv_cursor *cursor, struct run_block *block_out) STRATA_MUST_CHECK;
+// How many blocks of the table, from this one on, surely lie before `key` (data NULL: all).
+uint32_t run_cursor_blocks_before(const struct kv_cursor *cursor, struct slice key);
+// The block itself, valid until the cursor moves; read again when only its decoded bytes were
+// there.
+strata_rc run_cursor_raw_block(struct kv_cursor *cursor,
+                               struct table_raw_block *raw_out) STRATA_MUST_CHECK;
+// The next step leads to the entry behind the block.
+void run_cursor_skip_block(struct kv_cursor *cursor);
 
 // Reads and checks every byte of the file: checksums, order, bounds, counts, filter (every key must
 // pass). The text of each fault goes to `fault`; STRATA_CORRUPT when there was any.

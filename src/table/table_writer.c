@@ -7,7 +7,8 @@
 //      the commit of the entry before it. (A lookup stops at the first candidate.) What breaks them
 //      is refused with STRATA_INTERNAL: a table out of order is damage that nothing would detect.
 //   2. A block is cut when it would grow over block_bytes; an entry that is larger by itself gets
-//      a block of its own.
+//      a block of its own. A block of another table that is taken over stays as it is: a payload
+//      says nothing of where it lies.
 //   3. After an error every further call gives that error, until the writer is finished or
 //      abandoned; both remove the file.
 //
@@ -27,6 +28,7 @@
 #define OUT_BYTES ((size_t)512 << 10)
 // Raw bytes a block may gather, for keys that share long prefixes.
 #define GATHER_BYTES_LEAST ((size_t)256 << 10)
+#define PASS_WINDOW 64u   // entries of a block of another table that are looked at together
 #define ENTRY_OVERHEAD 10 // head, offset, commit, and a share of the block's head
 
 struct table_writer {
@@ -41,6 +43,7 @@ struct table_writer {
     struct compressor *compressor;
     struct buffer image;  // a section being made
     struct buffer packed; // the same, compressed
+    struct buffer keys;   // of a block of another table
     struct buffer out;    // for the file
     uint64_t written;     // bytes of the file before `out`
 
@@ -67,9 +70,9 @@ static void writer_free(struct table_writer *w)
 {
     compressor_free(w->compressor);
     index_builder_release(&w->index);
-    struct buffer *const buffers[] = {&w->image,     &w->packed,      &w->out,        &w->gathered,
-                                      &w->separator, &w->last_key,    &w->hashes,     &w->ranges,
-                                      &w->lower,     &w->range_lower, &w->range_upper};
+    struct buffer *const buffers[] = {&w->image,     &w->packed,      &w->out,         &w->gathered,
+                                      &w->separator, &w->last_key,    &w->hashes,      &w->ranges,
+                                      &w->lower,     &w->range_lower, &w->range_upper, &w->keys};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         buffer_release(buffers[i]);
     }
@@ -219,14 +222,31 @@ static strata_rc image_end(struct table_writer *w, enum section_kind kind, bool 
 
 // ---- blocks
 
+static void count_in_block(struct index_block *b, const struct kv_entry *e)
+{
+    b->count++;
+    b->deletes += e->kind == KV_DELETE;
+    b->commit_least = e->commit < b->commit_least ? e->commit : b->commit_least;
+    b->commit_greatest = e->commit > b->commit_greatest ? e->commit : b->commit_greatest;
+}
+
+// The block's image is in the file: its index entry, and no more memory than is needed.
+static strata_rc end_block(struct table_writer *w, struct index_block *b,
+                           const struct section_handle *handle)
+{
+    b->image_bytes = handle->bytes;
+    if (w->image.capacity + w->packed.capacity > 4 * OUT_BYTES) { // a large value went through
+        buffer_release(&w->image);
+        buffer_release(&w->packed);
+    }
+    return index_add(&w->index, buffer_slice(&w->separator), w->separator_commit, b);
+}
+
 static strata_rc write_block(struct table_writer *w, const struct kv_entry *entries, uint32_t count)
 {
-    struct index_block b = {.count = count, .commit_least = UINT64_MAX};
+    struct index_block b = {.commit_least = UINT64_MAX};
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t commit = entries[i].commit;
-        b.deletes += entries[i].kind == KV_DELETE;
-        b.commit_least = commit < b.commit_least ? commit : b.commit_least;
-        b.commit_greatest = commit > b.commit_greatest ? commit : b.commit_greatest;
+        count_in_block(&b, entries + i);
     }
     strata_rc rc = image_begin(w);
     if (rc == STRATA_OK) {
@@ -238,15 +258,7 @@ static strata_rc write_block(struct table_writer *w, const struct kv_entry *entr
     b.raw_bytes = w->image.bytes - SECTION_HEADER_BYTES;
     struct section_handle handle;
     rc = image_end(w, SECTION_BLOCK, true, &handle);
-    if (rc == STRATA_OK) {
-        b.image_bytes = handle.bytes;
-        rc = index_add(&w->index, buffer_slice(&w->separator), w->separator_commit, &b);
-    }
-    if (w->image.capacity > 4 * OUT_BYTES) { // a large value passed through
-        buffer_release(&w->image);
-        buffer_release(&w->packed);
-    }
-    return rc;
+    return rc == STRATA_OK ? end_block(w, &b, &handle) : rc;
 }
 
 static strata_rc finish_block(struct table_writer *w)
@@ -379,17 +391,14 @@ static void count_commits(struct table_properties *p, uint64_t least, uint64_t g
     p->commit_greatest = greatest > p->commit_greatest ? greatest : p->commit_greatest;
 }
 
-static strata_rc add_entry(struct table_writer *w, const struct kv_entry *e, uint64_t hash)
+// Notes an entry that has its place in a block: what filter, bounds and properties need of it.
+static strata_rc note_entry(struct table_writer *w, const struct kv_entry *e, uint64_t hash,
+                            size_t shared, bool new_key)
 {
     struct table_properties *p = &w->properties;
-    size_t shared = keys_shared(buffer_slice(&w->last_key), kv_key(e));
-    bool new_key;
-    strata_rc rc = check_order(w, e, shared, &new_key);
-    if (rc == STRATA_OK && new_key && w->options.filter_bits != 0) {
+    strata_rc rc = STRATA_OK;
+    if (new_key && w->options.filter_bits != 0) {
         rc = buffer_append_u64(&w->hashes, hash);
-    }
-    if (rc == STRATA_OK) {
-        rc = place_entry(w, e, shared);
     }
     if (rc == STRATA_OK && p->entries == 0) {
         rc = buffer_append(&w->lower, e->key, e->key_bytes);
@@ -411,12 +420,137 @@ static strata_rc add_entry(struct table_writer *w, const struct kv_entry *e, uin
     return STRATA_OK;
 }
 
+static strata_rc add_entry(struct table_writer *w, const struct kv_entry *e, uint64_t hash)
+{
+    size_t shared = keys_shared(buffer_slice(&w->last_key), kv_key(e));
+    bool new_key;
+    strata_rc rc = check_order(w, e, shared, &new_key);
+    if (rc == STRATA_OK) {
+        rc = place_entry(w, e, shared);
+    }
+    return rc == STRATA_OK ? note_entry(w, e, hash, shared, new_key) : rc;
+}
+
 strata_rc table_writer_add(struct table_writer *w, const struct kv_entry *e, uint64_t hash)
 {
     if (w->rc == STRATA_OK) {
         w->rc = add_entry(w, e, hash);
     }
     return w->rc;
+}
+
+// ---- blocks of other tables
+
+// Notes all entries of the block, which is about to be written.
+static strata_rc note_block(struct table_writer *w, const struct block *view,
+                            struct index_block *counts)
+{
+    struct kv_entry entries[PASS_WINDOW];
+    for (uint32_t at = 0; at < view->count; at += PASS_WINDOW) {
+        uint32_t count = view->count - at < PASS_WINDOW ? view->count - at : PASS_WINDOW;
+        buffer_clear(&w->keys);
+        strata_rc rc = buffer_reserve(&w->keys, block_window_bytes(view, at, count));
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        block_window(view, at, count, false, 0, entries, w->keys.data);
+        for (uint32_t i = 0; i < count; i++) {
+            const struct kv_entry *e = entries + i;
+            size_t shared = keys_shared(buffer_slice(&w->last_key), kv_key(e));
+            bool new_key;
+            rc = check_order(w, e, shared, &new_key);
+            if (rc == STRATA_OK && at + i == 0) {
+                rc = begin_block(w, e, shared);
+            }
+            if (rc == STRATA_OK) {
+                uint64_t hash = w->options.filter_bits != 0 ? hash_key(kv_key(e)) : 0;
+                rc = note_entry(w, e, hash, shared, new_key);
+            }
+            if (rc != STRATA_OK) {
+                return rc;
+            }
+            count_in_block(counts, e);
+        }
+    }
+    return STRATA_OK;
+}
+
+// Is a block that is stored with this method good enough for this table?
+static bool keeps_method(const struct table_writer *w, enum compress_method method)
+{
+    enum compress_method wish = compressor_method(w->compressor);
+    return method == wish || (wish == COMPRESS_LZ4 && method == COMPRESS_ZSTD);
+}
+
+// Writes the block's image under a checksum of its new place.
+static strata_rc pass_image(struct table_writer *w, const struct table_raw_block *b,
+                            struct section_handle *handle_out)
+{
+    struct section_place from = {b->name, b->file, b->offset, b->bytes};
+    struct section_header header = {.method = COMPRESS_METHODS};
+    if (b->image != NULL) {
+        strata_rc rc = section_check(b->image, &from, SECTION_BLOCK, &header);
+        if (rc == STRATA_OK && header.raw != b->decoded_bytes - SECTION_HEADER_BYTES) {
+            rc = fail(STRATA_CORRUPT, "%s, offset %llu: the block changed while it was read",
+                      b->name, (unsigned long long)b->offset);
+        }
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    strata_rc rc = image_begin(w);
+    if (!keeps_method(w, header.method)) {
+        if (rc == STRATA_OK) {
+            rc = buffer_append(&w->image, b->decoded + SECTION_HEADER_BYTES,
+                               (size_t)b->decoded_bytes - SECTION_HEADER_BYTES);
+        }
+        return rc == STRATA_OK ? image_end(w, SECTION_BLOCK, true, handle_out) : rc;
+    }
+    size_t stored = (size_t)b->bytes - SECTION_HEADER_BYTES;
+    if (rc == STRATA_OK) {
+        rc = buffer_append(&w->image, b->image + SECTION_HEADER_BYTES, stored);
+    }
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    *handle_out = (struct section_handle){writer_offset(w), b->bytes};
+    section_seal(w->image.data, stored, header.raw, SECTION_BLOCK, header.method,
+                 checksum_seed(w->number, handle_out->offset));
+    return writer_emit(w, w->image.data, w->image.bytes);
+}
+
+static strata_rc add_block(struct table_writer *w, const struct table_raw_block *b)
+{
+    struct block view;
+    block_view(&view, b->decoded, b->decoded_bytes);
+    if (w->options.history || (view.flags & BLOCK_HISTORY) != 0) {
+        return fail(STRATA_INVALID, "%s: only a live table takes blocks of live tables", w->name);
+    }
+    struct index_block counts = {.commit_least = UINT64_MAX,
+                                 .raw_bytes = b->decoded_bytes - SECTION_HEADER_BYTES};
+    struct section_handle handle;
+    strata_rc rc = finish_block(w);
+    if (rc == STRATA_OK) {
+        rc = pass_image(w, b, &handle);
+    }
+    if (rc == STRATA_OK) {
+        rc = note_block(w, &view, &counts);
+    }
+    return rc == STRATA_OK ? end_block(w, &counts, &handle) : rc;
+}
+
+strata_rc table_writer_add_block(struct table_writer *w, const struct table_raw_block *b)
+{
+    ASSERT(b->decoded_bytes > BLOCK_HEADS_AT);
+    if (w->rc == STRATA_OK) {
+        w->rc = add_block(w, b);
+    }
+    return w->rc;
+}
+
+uint64_t table_writer_block_bytes(const struct table_writer *w)
+{
+    return w->gathered.bytes;
 }
 
 // ---- range deletes

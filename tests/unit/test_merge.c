@@ -371,6 +371,33 @@ static void one_source_ahead_is_drained_from_its_window(void **state)
     kv_merge_release(&m);
 }
 
+static void the_runner_up_is_the_next_key_of_the_others(void **state)
+{
+    (void)state;
+    struct kv_entry a[] = {entry_of("a", 9), entry_of("d", 8)};
+    struct kv_entry b[] = {entry_of("c", 5), entry_of("e", 4)};
+    struct kv_entry d[] = {entry_of("b", 3)};
+    static const char *const expected[2][5] = {{"b", "c", "d", "e", NULL},
+                                               {"d", "c", "b", "a", NULL}};
+    struct kv_cursor *c[] = {&array_open(a, 2, 8)->base, &array_open(b, 2, 1)->base,
+                             &array_open(d, 1, 8)->base};
+    struct kv_merge m;
+    assert_int_equal(kv_merge_init(&m, c, 3, 0), STRATA_OK);
+    for (int backward = 0; backward < 2; backward++) {
+        strata_rc rc = kv_merge_seek(&m, slice_of(NULL, 0), backward != 0);
+        for (size_t i = 0; i < 5; i++) {
+            assert_int_equal(rc, STRATA_OK);
+            const struct kv_entry *e = kv_merge_runner_up(&m);
+            const char *key = expected[backward][i];
+            assert_true((e == NULL) == (key == NULL));
+            assert_true(e == NULL || slice_equal(kv_key(e), slice_of(key, 1)));
+            rc = kv_merge_next(&m);
+        }
+        assert_int_equal(rc, STRATA_END);
+    }
+    kv_merge_release(&m);
+}
+
 static void an_error_of_a_source_ends_the_merge(void **state)
 {
     (void)state;
@@ -403,6 +430,7 @@ int main(void)
         cmocka_unit_test(heads_that_tie_go_to_the_whole_key),
         cmocka_unit_test(by_commit_the_newest_of_a_key_comes_first),
         cmocka_unit_test(one_source_ahead_is_drained_from_its_window),
+        cmocka_unit_test(the_runner_up_is_the_next_key_of_the_others),
         cmocka_unit_test(an_error_of_a_source_ends_the_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
