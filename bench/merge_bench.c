@@ -2,8 +2,9 @@
 //
 //   merge_bench [DIRECTORY] [ENTRIES]
 //
-// 16-byte keys, 100-byte values, no compression, 8 runs that interleave; then 8 runs that do not
-// overlap inside windows of 64 keys. One line each: nanoseconds of thread CPU time an entry.
+// 16-byte keys, 100-byte values that shrink to about half, 8 runs: that interleave key by key; that
+// take turns every 64 keys, about a block; and every 4096. Without compression, with LZ4 and with
+// Zstandard. One line each: nanoseconds of thread CPU time an entry.
 #include "compact/compact.h"
 #include "kv/merge.h"
 #include "os/epoch.h"
@@ -19,6 +20,8 @@
 
 #define RUNS 8u
 #define WINDOW 64u
+#define VALUE_BYTES 100u
+#define POOL_BYTES (64u << 10)
 
 static double cpu_seconds(void)
 {
@@ -93,10 +96,19 @@ static void fill_key(uint8_t to[16], uint64_t n)
     memset(to + 8, '0', 8);
 }
 
-static void make_data(struct data *d, size_t total, bool clustered)
+static const uint8_t *value_pool(void)
 {
-    static uint8_t value[100];
-    memset(value, 'v', sizeof value);
+    static uint8_t pool[POOL_BYTES + VALUE_BYTES];
+    for (size_t i = 0; i < sizeof pool; i++) {
+        pool[i] = (i / 8) % 2 == 0 ? (uint8_t)prng_mix(i) : 'v';
+    }
+    return pool;
+}
+
+// The runs take turns every `stretch` keys, in random order.
+static void make_data(struct data *d, size_t total, size_t stretch)
+{
+    const uint8_t *pool = value_pool();
     d->total = total;
     d->keys = memory(total, 16);
     d->entries = memory(total, sizeof *d->entries);
@@ -104,16 +116,15 @@ static void make_data(struct data *d, size_t total, bool clustered)
     for (uint32_t r = 0; r < RUNS; r++) {
         size_t first = at;
         for (size_t n = 0; n < total; n++) {
-            uint64_t owner = clustered ? prng_mix(n / 64) : prng_mix(n);
-            if (owner % RUNS != r) {
+            if (prng_mix(n / stretch) % RUNS != r) {
                 continue;
             }
             fill_key(d->keys[at], n);
             d->entries[at] = (struct kv_entry){.head = slice_head(slice_of(d->keys[at], 16), 0),
                                                .key = d->keys[at],
                                                .key_bytes = 16,
-                                               .value = value,
-                                               .value_bytes = sizeof value,
+                                               .value = pool + prng_mix(n + 1) % POOL_BYTES,
+                                               .value_bytes = VALUE_BYTES,
                                                .commit = (RUNS - r) * total + n + 1,
                                                .kind = KV_PUT};
             at++;
@@ -210,7 +221,7 @@ static bool bench_stopping(void *ctx)
     return false;
 }
 
-static void open_db(struct bench_db *b, const char *path)
+static void open_db(struct bench_db *b, const char *path, strata_compression compression)
 {
     *b = (struct bench_db){.next_file = 1, .next_run = 1};
     struct os_machine *machine = os_machine_posix();
@@ -230,7 +241,7 @@ static void open_db(struct bench_db *b, const char *path)
     must(catalog_new(&b->catalog), "catalog");
     strata_keyspace_options given = STRATA_KEYSPACE_OPTIONS_INIT;
     strata_keyspace_options options;
-    given.compression = STRATA_COMPRESSION_NONE;
+    given.compression = compression;
     must(keyspace_options_resolve(&given, &options), "options");
     struct edit e = {0};
     must(edit_create_space(&e, 1, "default", &options, 0), "keyspace");
@@ -276,10 +287,12 @@ static double flush_run(struct bench_db *b, const struct kv_entry *entries, size
     return took;
 }
 
-static void bench_job(const struct data *d, const char *path, const char *name)
+static void bench_job(const struct data *d, const char *path, const char *name,
+                      strata_compression compression)
 {
+    static const char *const methods[] = {"default", "none", "lz4", "zstd"};
     struct bench_db b;
-    open_db(&b, path);
+    open_db(&b, path, compression);
     double flushing = 0;
     size_t end = d->total;
     for (uint32_t r = RUNS; r-- > 0;) { // the oldest run first
@@ -306,11 +319,11 @@ static void bench_job(const struct data *d, const char *path, const char *name)
     }
     double took = cpu_seconds() - begin;
     const struct compact_progress *p = merge_progress(m);
-    printf(
-        "job     %-12s %6.1f ns  (flush %.1f ns; %llu entries, %llu MiB, slowest step %.1f ms)\n",
-        name, took * 1e9 / (double)d->total, flushing * 1e9 / (double)d->total,
-        (unsigned long long)p->entries_out, (unsigned long long)p->bytes_written >> 20,
-        slowest * 1e3);
+    printf("job     %-12s %-8s %6.1f ns  (flush %.1f ns; %llu entries, %llu MiB, slowest step %.1f "
+           "ms)\n",
+           name, methods[compression], took * 1e9 / (double)d->total,
+           flushing * 1e9 / (double)d->total, (unsigned long long)p->entries_out,
+           (unsigned long long)p->bytes_written >> 20, slowest * 1e3);
     merge_free(m);
     close_db(&b);
 }
@@ -319,12 +332,17 @@ int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "merge_bench_data";
     size_t total = argc > 2 ? (size_t)strtoull(argv[2], NULL, 10) : 1000000;
-    for (int clustered = 0; clustered < 2; clustered++) {
+    static const struct {
+        const char *name;
+        size_t stretch;
+    } shapes[] = {{"interleaved", 1}, {"clustered", 64}, {"stretches", 4096}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct data d;
-        make_data(&d, total, clustered != 0);
-        const char *name = clustered != 0 ? "clustered" : "interleaved";
-        bench_cursors(&d, name);
-        bench_job(&d, path, name);
+        make_data(&d, total, shapes[i].stretch);
+        bench_cursors(&d, shapes[i].name);
+        bench_job(&d, path, shapes[i].name, STRATA_COMPRESSION_NONE);
+        bench_job(&d, path, shapes[i].name, STRATA_COMPRESSION_LZ4);
+        bench_job(&d, path, shapes[i].name, STRATA_COMPRESSION_ZSTD);
         free_data(&d);
     }
     return 0;

@@ -36,6 +36,7 @@ struct compact_env {
 struct compact_progress {
     uint64_t bytes_read, bytes_written; // table bytes
     uint64_t entries_in, entries_out, ejected, receipts, dropped, tables_moved;
+    uint64_t blocks_passed; // taken over whole; their entries count as in and out
 };
 
 // ---- flush

@@ -80,6 +80,14 @@ const struct eject_span *eject_older_find(const struct eject_older *o, struct sl
     return at < o->count ? &o->spans[at] : NULL;
 }
 
+bool eject_older_covers(const struct eject_older *o, struct slice first, struct slice last,
+                        size_t *at_inout)
+{
+    const struct eject_span *span = eject_older_find(o, first, at_inout);
+    return span != NULL && slice_compare(span->lower, first) <= 0 &&
+           eject_before(last, span->upper);
+}
+
 bool eject_older_may_hold(const struct eject_older *o, struct slice key, size_t *at_inout)
 {
     const struct eject_span *span = eject_older_find(o, key, at_inout);
@@ -113,6 +121,16 @@ const struct range_fragment *eject_ranges_cover(struct eject_ranges *r, struct s
         r->cover_at++;
     }
     return NULL;
+}
+
+bool eject_ranges_touch(struct eject_ranges *r, struct slice first, struct slice last)
+{
+    if (eject_ranges_cover(r, first) != NULL) {
+        return true;
+    }
+    // The fragment there, if any, is the first one that ends behind `first`.
+    return r->cover_at < range_dels_count(r->dels) &&
+           slice_compare(range_dels_at(r->dels, r->cover_at)->begin, last) <= 0;
 }
 
 // Everything of fragment f before `stop` is done. `stop` is a borrowed limit when `copy`.

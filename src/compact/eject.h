@@ -46,6 +46,9 @@ void eject_older_release(struct eject_older *o);
 // The first span with upper > key, or NULL. *at_inout is 0 at first; keys must ascend.
 const struct eject_span *eject_older_find(const struct eject_older *o, struct slice key,
                                           size_t *at_inout);
+// Does one span hold all keys from `first` to `last`, both included?
+bool eject_older_covers(const struct eject_older *o, struct slice first, struct slice last,
+                        size_t *at_inout);
 bool eject_older_may_hold(const struct eject_older *o, struct slice key, size_t *at_inout);
 
 // ---- the range deletes of all inputs together
@@ -66,6 +69,9 @@ strata_rc eject_ranges_init(struct eject_ranges *r, const struct range_del *list
 void eject_ranges_release(struct eject_ranges *r);
 // The fragment over the key, or NULL. Keys must ascend.
 const struct range_fragment *eject_ranges_cover(struct eject_ranges *r, struct slice key);
+// Does any fragment lie over a key from `first` to `last`, both included? As for the cover, `first`
+// must ascend.
+bool eject_ranges_touch(struct eject_ranges *r, struct slice first, struct slice last);
 // The next piece to keep that begins before `limit` (data NULL: no limit), cut off there;
 // STRATA_END when there is none. Pieces come in order; each is valid until the next call.
 strata_rc eject_ranges_next(struct eject_ranges *r, const struct eject_older *older,

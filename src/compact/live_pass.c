@@ -9,6 +9,7 @@ strata_rc live_pass_begin(struct live_pass *p, struct kv_cursor *const *cursors,
 {
     ASSERT(p->live != NULL && p->history != NULL && p->older != NULL);
     p->older_at = 0;
+    p->older_block_at = 0;
     p->any = false;
     strata_rc rc = kv_merge_init(&p->merge, cursors, count, head_skip);
     if (rc != STRATA_OK) {
@@ -120,6 +121,60 @@ static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *e)
     return STRATA_OK;
 }
 
+// Would the rule keep every entry of the block at which the current source stands, and is it good
+// enough as it is? The key that is begun is its first.
+static bool live_pass_takes(struct live_pass *p, const struct kv_cursor *c,
+                            const struct run_block *b)
+{
+    struct slice first = buffer_slice(&p->key);
+    const struct kv_entry *other = kv_merge_runner_up(&p->merge);
+    if (other != NULL && slice_compare(kv_key(other), b->last_key) <= 0) {
+        return false;
+    }
+    if (eject_ranges_touch(&p->ranges, first, b->last_key)) {
+        return false;
+    }
+    if (!b->puts_only && !eject_older_covers(p->older, first, b->last_key, &p->older_block_at)) {
+        return false;
+    }
+    struct slice limit = other == NULL ? slice_of(NULL, 0) : kv_key(other);
+    return output_takes_block(p->live, b, run_cursor_blocks_before(c, limit));
+}
+
+// Passes the block on at whose first entry the merge stands, if that may be. *bytes_out: what it
+// counts in the budget; 0: it was not passed, and its entries come one by one.
+static strata_rc live_pass_block(struct live_pass *p, uint64_t *bytes_out)
+{
+    struct kv_cursor *c = p->merge.cursors[p->merge.source];
+    struct compact_progress *progress = p->live->set->progress;
+    struct run_block b;
+    struct table_raw_block raw;
+    *bytes_out = 0;
+    strata_rc rc = run_cursor_block(c, &b);
+    if (rc != STRATA_OK || !live_pass_takes(p, c, &b)) {
+        return rc;
+    }
+    rc = run_cursor_raw_block(c, &raw);
+    if (rc == STRATA_OK) {
+        rc = output_add_block(p->live, &raw);
+    }
+    if (rc == STRATA_OK) {
+        progress->entries_in += b.entries;
+        progress->entries_out += b.entries;
+        progress->blocks_passed++;
+        *bytes_out = b.bytes;
+        run_cursor_skip_block(c);
+    }
+    return rc;
+}
+
+// Is the current entry the first one of a block that lies inside of its table's bounds?
+static bool live_pass_at_block(const struct live_pass *p)
+{
+    const struct kv_cursor *c = p->merge.cursors[p->merge.source];
+    return c->at == c->block_first;
+}
+
 strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_stop *stop_out)
 {
     uint64_t used = 0;
@@ -130,6 +185,7 @@ strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_st
             return STRATA_OK;
         }
         strata_rc rc = STRATA_OK;
+        uint64_t passed = 0;
         if (!p->any || !slice_equal(kv_key(e), buffer_slice(&p->key))) {
             bool slice = false;
             rc = live_pass_begin_key(p, kv_key(e), &slice);
@@ -137,8 +193,12 @@ strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_st
                 *stop_out = PASS_SLICE;
                 return STRATA_OK;
             }
+            if (rc == STRATA_OK && live_pass_at_block(p)) {
+                rc = live_pass_block(p, &passed);
+                used += passed;
+            }
         }
-        if (rc == STRATA_OK) {
+        if (rc == STRATA_OK && passed == 0) {
             used += pass_entry_bytes(e);
             rc = live_pass_entry(p, e);
         }

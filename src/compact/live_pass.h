@@ -1,5 +1,9 @@
 // One pass over sources of a live tree in key order: the rule (eject.h) applied to every entry,
 // what stays written to one run, what leaves to another. Flush and merge are both made of passes.
+//
+// A block of a table passes through whole when the rule would keep each of its entries: no other
+// source has a key between its first and its last, no range delete of the inputs lies over any,
+// and it holds no delete that may end here.
 #ifndef COMPACT_LIVE_PASS_H
 #define COMPACT_LIVE_PASS_H
 
@@ -17,7 +21,8 @@ struct live_pass {
     // Private.
     struct kv_merge merge;
     struct eject_ranges ranges;
-    size_t older_at;
+    size_t older_at;       // for single keys
+    size_t older_block_at; // for blocks
     struct eject_key rule;
     struct buffer key; // the current one
     bool any;          // there is a current key

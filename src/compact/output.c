@@ -146,6 +146,20 @@ bool output_is_full(struct output *o, struct slice key)
     return bytes >= o->place.table_bytes || (passes && bytes >= o->place.table_bytes / 2);
 }
 
+// A block that is taken over ends the block in the making: when that one would be less than half
+// full, so many must follow that it does not matter.
+#define OUTPUT_BLOCKS_AHEAD 4u
+
+bool output_takes_block(const struct output *o, const struct run_block *b, uint32_t ahead)
+{
+    uint64_t target = o->options.block_bytes;
+    if (b->bytes < target / 2 || (b->bytes > 2 * target && b->entries > 1)) {
+        return false;
+    }
+    uint64_t making = o->writer == NULL ? 0 : table_writer_block_bytes(o->writer);
+    return making == 0 || making >= target / 2 || ahead >= OUTPUT_BLOCKS_AHEAD;
+}
+
 static strata_rc output_open(struct output *o)
 {
     const struct compact_env *env = o->set->env;
@@ -174,6 +188,18 @@ strata_rc output_add(struct output *o, const struct kv_entry *e)
         }
     }
     return table_writer_add(o->writer, e, hash_key(kv_key(e)));
+}
+
+strata_rc output_add_block(struct output *o, const struct table_raw_block *b)
+{
+    ASSERT(!o->place.history);
+    if (o->writer == NULL) {
+        strata_rc rc = output_open(o);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    return table_writer_add_block(o->writer, b);
 }
 
 strata_rc output_add_range(struct output *o, const struct range_fragment *f)

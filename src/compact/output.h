@@ -57,6 +57,10 @@ void output_release(struct output *o); // removes an unfinished table
 // Should the table end before this key, which comes next and differs from the one before?
 bool output_is_full(struct output *o, struct slice key);
 strata_rc output_add(struct output *o, const struct kv_entry *e) STRATA_MUST_CHECK;
+// Is a block of an input, behind which others can follow (`ahead`, with it), good enough as a block
+// of this run? Nothing is said of its keys.
+bool output_takes_block(const struct output *o, const struct run_block *b, uint32_t ahead);
+strata_rc output_add_block(struct output *o, const struct table_raw_block *b) STRATA_MUST_CHECK;
 strata_rc output_add_range(struct output *o, const struct range_fragment *f) STRATA_MUST_CHECK;
 // Completes the open table, if there is one, and puts it into the set's edit.
 strata_rc output_cut(struct output *o) STRATA_MUST_CHECK;

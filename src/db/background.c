@@ -286,6 +286,7 @@ void merge_count(strata_db *db, const struct merge *merge)
     metrics_add(&db->metrics, METRIC_versions_ejected, p->ejected);
     metrics_add(&db->metrics, METRIC_deletes_dropped, p->dropped);
     metrics_add(&db->metrics, METRIC_tables_moved, p->tables_moved);
+    metrics_add(&db->metrics, METRIC_blocks_passed, p->blocks_passed);
 }
 
 static void merge_end(struct merge_worker *w)

@@ -295,12 +295,32 @@ void compact_world_close(struct compact_world *w)
 
 // ---- writes
 
+// A key to write to.
+static uint32_t pick_key(struct compact_world *w)
+{
+    return w->cluster_keys == 0 ? compact_world_below(w, COMPACT_WORLD_KEYS)
+                                : w->cluster + compact_world_below(w, w->cluster_keys);
+}
+
+static void move_cluster(struct compact_world *w)
+{
+    if (w->cluster_keys == 0) {
+        return;
+    }
+    uint32_t places = COMPACT_WORLD_KEYS - w->cluster_keys + 1;
+    w->cluster = prng_one_in(&w->random, 2) ? (w->cluster + w->cluster_keys) % places
+                                            : compact_world_below(w, places);
+}
+
 static void write_range(struct compact_world *w, uint8_t points[COMPACT_WORLD_KEYS])
 {
-    uint32_t begin = compact_world_below(w, COMPACT_WORLD_KEYS - 1);
+    bool all = w->cluster_keys == 0 || prng_one_in(&w->random, 6);
+    uint32_t first = all ? 0 : w->cluster;
+    uint32_t last = all ? COMPACT_WORLD_KEYS - 1 : w->cluster + w->cluster_keys - 1;
+    uint32_t begin = first + compact_world_below(w, last - first);
     uint32_t width = prng_one_in(&w->random, 3) ? COMPACT_WORLD_KEYS : 4;
     uint32_t end = begin + 1 + compact_world_below(w, width);
-    end = end < COMPACT_WORLD_KEYS ? end : COMPACT_WORLD_KEYS - 1;
+    end = end < last ? end : last;
     assert_int_equal(memtable_reserve(w->memtable, 1, 64), STRATA_OK);
     memtable_delete_range(w->memtable, compact_world_key(w, begin), compact_world_key(w, end),
                           w->commit);
@@ -340,11 +360,11 @@ void compact_world_write(struct compact_world *w)
     uint8_t points[COMPACT_WORLD_KEYS] = {0};
     uint32_t ops = 1 + compact_world_below(w, 4);
     for (uint32_t i = 0; i < ops; i++) {
-        uint32_t dice = compact_world_below(w, 20);
+        uint32_t dice = compact_world_below(w, w->cluster_keys == 0 ? 20 : 50);
         if (dice == 0) {
             write_range(w, points);
         } else {
-            points[compact_world_below(w, COMPACT_WORLD_KEYS)] = dice < 15 ? KV_PUT : KV_DELETE;
+            points[pick_key(w)] = dice < 15 || dice >= 20 ? KV_PUT : KV_DELETE;
         }
     }
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
@@ -385,6 +405,7 @@ void compact_world_flush(struct compact_world *w)
     assert_true(w->catalog->log_first_segment == w->commit);
     memtable_free(w->memtable);
     assert_int_equal(memtable_new(&w->memtable), STRATA_OK);
+    move_cluster(w);
 }
 
 // ---- reading the trees whole
@@ -450,6 +471,20 @@ static void source_free(struct source *s)
     free(s);
 }
 
+static void world_fault(void *ctx, const char *text)
+{
+    (void)ctx;
+    print_error("%s\n", text);
+}
+
+static void verify_new(const struct compact_world *w, struct table *t)
+{
+    uint64_t blocks;
+    if (table_meta(t)->file >= w->verified) {
+        assert_int_equal(table_verify(t, world_fault, NULL, &blocks), STRATA_OK);
+    }
+}
+
 static struct source *read_run(const struct compact_world *w, const struct run *r)
 {
     struct source *s = source_new();
@@ -458,6 +493,7 @@ static struct source *read_run(const struct compact_world *w, const struct run *
     read_cursor(w, c, s);
     for (uint32_t t = 0; t < r->count; t++) {
         const struct table_meta *meta = table_meta(r->tables[t]);
+        verify_new(w, r->tables[t]);
         assert_true(meta->time_least_us == (int64_t)meta->commit_least * 1000);
         read_ranges(w, table_range_dels(r->tables[t]), meta->lower, meta->upper, s);
     }
@@ -579,6 +615,7 @@ void compact_world_check(struct compact_world *w)
     m.live[0] = read_memtable(w);
     m.live_count = 1 + read_tree(w, compact_world_space(w)->live, m.live + 1);
     m.history_count = read_tree(w, compact_world_space(w)->history, m.history);
+    w->verified = w->next_file;
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
         for (uint64_t at = 0; at <= w->commit; at++) {
             if (!w->retain_all && at != w->commit && !env_keep(w, 1, at, at + 1)) {

@@ -10,7 +10,7 @@
 #include "compact/compact.h"
 #include "sim/sim_machine.h"
 
-#define COMPACT_WORLD_KEYS 24u
+#define COMPACT_WORLD_KEYS 36u
 #define COMPACT_WORLD_SNAPSHOTS_MAX 16u
 
 struct compact_version {
@@ -37,9 +37,14 @@ struct compact_world {
     struct memtable *memtable;
     uint64_t commit, next_file, next_run;
     bool retain_all;
+    // Writes go to this many keys that follow each other, others after every flush, and delete
+    // less; 0: to all keys. So blocks of different runs lie beside each other.
+    uint32_t cluster_keys;
+    uint32_t cluster;  // the first of them
+    uint64_t verified; // files with lower numbers are
     uint64_t snapshots[COMPACT_WORLD_SNAPSHOTS_MAX];
     uint32_t snapshot_count;
-    uint64_t installs, installs_tried, moved, ejected, receipts, fail_install_at;
+    uint64_t installs, installs_tried, moved, passed, ejected, receipts, fail_install_at;
     bool stopping;
     bool faults; // an edit may fail to apply
     char keys[COMPACT_WORLD_KEYS][32];

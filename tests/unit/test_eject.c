@@ -704,6 +704,41 @@ static void spans_that_touch_or_overlap_are_joined(void **state)
     eject_older_release(&o);
 }
 
+static void a_range_of_keys_is_covered_by_one_span_or_not(void **state)
+{
+    (void)state;
+    struct eject_older o = {0};
+    assert_int_equal(eject_older_add(&o, letter(1), letter(4)), STRATA_OK);
+    assert_int_equal(eject_older_add(&o, letter(6), slice_of(NULL, 0)), STRATA_OK);
+    eject_older_seal(&o);
+    for (uint32_t first = 0; first < 9; first++) {
+        for (uint32_t last = first; last < 9; last++) {
+            size_t at = 0;
+            bool expected = (first >= 1 && last < 4) || first >= 6;
+            assert_int_equal(eject_older_covers(&o, letter(first), letter(last), &at), expected);
+        }
+    }
+    eject_older_release(&o);
+}
+
+static void a_range_of_keys_is_touched_by_any_fragment_over_it(void **state)
+{
+    (void)state;
+    const struct range_del list[] = {{letter(2), letter(4), 5}, {letter(6), letter(7), 9}};
+    struct eject_ranges r;
+    for (uint32_t first = 0; first < 9; first++) {
+        assert_int_equal(eject_ranges_init(&r, list, 2), STRATA_OK);
+        for (uint32_t last = first; last < 9; last++) {
+            bool expected = (first < 4 && last >= 2) || (first < 7 && last >= 6);
+            assert_int_equal(eject_ranges_touch(&r, letter(first), letter(last)), expected);
+        }
+        eject_ranges_release(&r);
+    }
+    assert_int_equal(eject_ranges_init(&r, NULL, 0), STRATA_OK);
+    assert_false(eject_ranges_touch(&r, letter(0), letter(8)));
+    eject_ranges_release(&r);
+}
+
 static void a_fragment_is_dropped_only_where_nothing_is_older(void **state)
 {
     (void)state;
@@ -747,6 +782,8 @@ int main(void)
         cmocka_unit_test(a_newer_point_behind_an_older_one_is_bad),
         cmocka_unit_test(a_delete_with_nothing_older_is_a_receipt),
         cmocka_unit_test(spans_that_touch_or_overlap_are_joined),
+        cmocka_unit_test(a_range_of_keys_is_covered_by_one_span_or_not),
+        cmocka_unit_test(a_range_of_keys_is_touched_by_any_fragment_over_it),
         cmocka_unit_test(a_fragment_is_dropped_only_where_nothing_is_older),
         cmocka_unit_test(a_version_twice_in_history_is_kept_once),
         cmocka_unit_test(every_read_is_right_when_everything_is_kept),
