@@ -6,7 +6,6 @@
 #include <leveldb/c.h>
 #include <stdlib.h>
 
-#define LEVELDB_OPEN_FILES 512
 #define LEVELDB_WRITE_BUFFERS 2
 
 struct peer_db {
@@ -34,11 +33,11 @@ static void level_describe(const struct peer_setup *setup, FILE *out)
 {
     fprintf(out,
             "LevelDB %d.%d: cache=LRU %" PRIu64 " write_buffer_size=%" PRIu64
-            " (there may be two) max_open_files=%d compression=none filter_policy=bloom(%d)"
+            " (there may be two) max_open_files=1000 compression=none filter_policy=bloom(%d)"
             " block_size=%zu sync=false, verify_checksums=true; everything else as by default (one"
             " background thread; indexes and filters outside the cache: beyond the memory budget)",
             leveldb_major_version(), leveldb_minor_version(), level_cache_bytes(setup),
-            setup->write_buffer_bytes, LEVELDB_OPEN_FILES, setup->filter_bits, setup->block_bytes);
+            setup->write_buffer_bytes, setup->filter_bits, setup->block_bytes);
 }
 
 static struct peer_db *level_open(const char *dir, const struct peer_setup *setup)
@@ -55,7 +54,6 @@ static struct peer_db *level_open(const char *dir, const struct peer_setup *setu
     leveldb_options_set_cache(db->options, db->cache);
     leveldb_options_set_filter_policy(db->options, db->filter);
     leveldb_options_set_write_buffer_size(db->options, setup->write_buffer_bytes);
-    leveldb_options_set_max_open_files(db->options, LEVELDB_OPEN_FILES);
     leveldb_options_set_block_size(db->options, setup->block_bytes);
     leveldb_options_set_compression(db->options, leveldb_no_compression);
     db->read = leveldb_readoptions_create();

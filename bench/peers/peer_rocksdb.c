@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ROCKSDB_OPEN_FILES 512
 #define ROCKSDB_WRITE_BUFFERS 2
 
 struct peer_db {
@@ -35,7 +34,7 @@ static void rocks_describe(const struct peer_setup *setup, FILE *out)
 {
     fprintf(out,
             "RocksDB %s: block_cache=LRU %" PRIu64 " write_buffer_size=%" PRIu64
-            " max_write_buffer_number=%d increase_parallelism(%d) max_open_files=%d"
+            " max_write_buffer_number=%d increase_parallelism(%d) max_open_files=-1"
             " compression=none filter_policy=bloom_full(%d) block_size=%zu"
             " WAL on, sync=false, verify_checksums=true; everything else as by default"
             " (leveled; indexes and filters outside the block cache: beyond the memory budget)",
@@ -63,7 +62,6 @@ static struct peer_db *rocks_open(const char *dir, const struct peer_setup *setu
     rocksdb_options_set_compression(db->options, rocksdb_no_compression);
     rocksdb_options_set_write_buffer_size(db->options, setup->write_buffer_bytes);
     rocksdb_options_set_max_write_buffer_number(db->options, ROCKSDB_WRITE_BUFFERS);
-    rocksdb_options_set_max_open_files(db->options, ROCKSDB_OPEN_FILES);
     rocksdb_options_increase_parallelism(db->options, setup->background_threads);
     rocksdb_block_based_options_destroy(table);
     db->read = rocksdb_readoptions_create();
