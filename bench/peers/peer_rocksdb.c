@@ -39,8 +39,8 @@ static void rocks_describe(const struct peer_setup *setup, FILE *out)
             " WAL on, sync=false, verify_checksums=true; everything else as by default"
             " (leveled; indexes and filters outside the block cache: beyond the memory budget)",
             ROCKSDB_VERSION, rocks_cache_bytes(setup), setup->write_buffer_bytes,
-            ROCKSDB_WRITE_BUFFERS, setup->background_threads, ROCKSDB_OPEN_FILES,
-            setup->filter_bits, setup->block_bytes);
+            ROCKSDB_WRITE_BUFFERS, setup->background_threads, setup->filter_bits,
+            setup->block_bytes);
 }
 
 static struct peer_db *rocks_open(const char *dir, const struct peer_setup *setup)
