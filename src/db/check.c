@@ -153,7 +153,8 @@ static strata_rc check_order(strata_db *db, struct view *v, const struct view_sp
                              uint64_t visible)
 {
     struct order_check c = {.space = s};
-    strata_rc rc = sources_open(db, v, s->keyspace->slot, visible, false, true, &c.sources);
+    struct read_at at = {.space = s->keyspace, .commit = visible};
+    strata_rc rc = sources_open(db, v, &at, true, &c.sources);
     if (rc != STRATA_OK) {
         return rc;
     }

@@ -184,24 +184,31 @@ static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, 
     return STRATA_OK;
 }
 
-static strata_rc commit_locked(strata_db *db, const strata_write *how, struct slice payload,
-                               uint32_t count, const struct batch_op *ops, uint32_t kept)
+// A batch on its way: its encoding, and its operations decoded and normalised.
+struct incoming {
+    struct slice payload;
+    uint32_t count; // of operations in the payload
+    uint32_t kept;  // of those in `ops`
+    const struct batch_op *ops;
+};
+
+static strata_rc commit_locked(strata_db *db, const strata_write *how, const struct incoming *in)
 {
     uint32_t slot_max = 0;
-    strata_rc rc = check_spaces_locked(db, ops, kept, &slot_max);
+    strata_rc rc = check_spaces_locked(db, in->ops, in->kept, &slot_max);
     if (rc == STRATA_OK) {
         rc = make_room_locked(db, how, slot_max);
     }
     if (rc == STRATA_OK) {
-        rc = db_reserve_ops(db, db->commit.active, ops, kept);
+        rc = db_reserve_ops(db, db->commit.active, in->ops, in->kept);
     }
     if (rc != STRATA_OK) {
         return rc;
     }
-    struct wal_record record = next_record_locked(db, payload, count);
+    struct wal_record record = next_record_locked(db, in->payload, in->count);
     rc = wal_append(db->wal, &record);
     if (rc == STRATA_OK) {
-        db_apply_ops(db, db->commit.active, ops, kept, record.commit);
+        db_apply_ops(db, db->commit.active, in->ops, in->kept, record.commit);
         publish_locked(db, &record);
     }
     return rc;
@@ -247,21 +254,20 @@ static strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t 
     return rc == STRATA_OK ? STRATA_OK : db_fail(db, rc);
 }
 
-static strata_rc commit_ops(strata_db *db, const strata_write *how, struct slice payload,
-                            uint32_t count, const struct batch_op *ops, uint32_t kept,
+static strata_rc commit_ops(strata_db *db, const strata_write *how, const struct incoming *in,
                             uint64_t *commit_out)
 {
-    strata_rc rc = db_admit(db, how, payload.bytes);
+    strata_rc rc = db_admit(db, how, in->payload.bytes);
     if (rc != STRATA_OK) {
         return rc;
     }
     os_mutex_lock(&db->commit.lock);
-    rc = commit_locked(db, how, payload, count, ops, kept);
+    rc = commit_locked(db, how, in);
     uint64_t commit = db->commit.last_commit;
     os_mutex_unlock(&db->commit.lock);
     if (rc == STRATA_OK) {
         *commit_out = commit;
-        rc = commit_finish(db, how, commit, payload.bytes);
+        rc = commit_finish(db, how, commit, in->payload.bytes);
     }
     return rc;
 }
@@ -290,7 +296,8 @@ strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, ui
     }
     rc = batch_normalise(ops, count, decoded, &kept);
     if (rc == STRATA_OK) {
-        rc = commit_ops(db, how, ops, count, decoded, kept, &commit);
+        struct incoming in = {ops, count, kept, decoded};
+        rc = commit_ops(db, how, &in, &commit);
     }
     if (commit_out != NULL) {
         *commit_out = commit;
@@ -332,7 +339,8 @@ strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kin
         }
     }
     size_t bytes = (size_t)(batch_encode(encoded, &op) - encoded);
-    rc = commit_ops(db, how, slice_of(encoded, bytes), 1, &op, 1, &commit);
+    struct incoming in = {slice_of(encoded, bytes), 1, 1, &op};
+    rc = commit_ops(db, how, &in, &commit);
     if (encoded != on_stack) {
         free(encoded);
     }

@@ -5,7 +5,7 @@ static const strata_event event_texts[EVENT_COUNT] = {
 #define COUNTER(name, unit, help)
 #define GAUGE(name, unit, help)
 #define EVENT(id, value1, value2, value3, sentence)                                                \
-    {.name = #id, .help = sentence, .value_names = {value1, value2, value3}},
+    {.name = #id, .help = (sentence), .value_names = {value1, value2, value3}},
 #include "db/metrics.def"
 #undef COUNTER
 #undef GAUGE

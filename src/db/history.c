@@ -63,14 +63,15 @@ strata_rc history_open(strata_db *db, const strata_read *how, const strata_slice
     db_reader_enter(db);
     h->db = db;
     h->view = view_pin(db, &visible);
-    h->at = at.commit == STRATA_NOW ? visible : at.commit;
+    at.commit = at.commit == STRATA_NOW ? visible : at.commit;
+    h->at = at.commit;
     rc = set_bounds(h, how, key);
     if (rc == STRATA_OK && (at.space->slot >= h->view->space_count ||
                             h->view->spaces[at.space->slot].keyspace == NULL)) {
         rc = fail(STRATA_INVALID, "keyspace \"%s\" was dropped", at.space->name);
     }
     if (rc == STRATA_OK) {
-        rc = sources_open(db, h->view, at.space->slot, h->at, at.keep_blocks, true, &h->sources);
+        rc = sources_open(db, h->view, &at, true, &h->sources);
     }
     if (rc != STRATA_OK) {
         history_close(h);

@@ -102,7 +102,8 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
     db_reader_enter(db);
     it->db = db;
     it->view = view_pin(db, &visible);
-    it->at = at.commit == STRATA_NOW ? visible : at.commit;
+    at.commit = at.commit == STRATA_NOW ? visible : at.commit;
+    it->at = at.commit;
     if (how != NULL) {
         it->filter = how->filter;
         it->filter_ctx = how->filter_ctx;
@@ -117,8 +118,7 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
         rc = fail(STRATA_INVALID, "keyspace \"%s\" was dropped", at.space->name);
     }
     if (rc == STRATA_OK) {
-        rc =
-            sources_open(db, it->view, at.space->slot, it->at, at.keep_blocks, false, &it->sources);
+        rc = sources_open(db, it->view, &at, false, &it->sources);
     }
     if (rc == STRATA_OK) {
         rc = open_merge(it);

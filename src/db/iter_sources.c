@@ -91,13 +91,14 @@ static strata_rc open_memtables(struct sources *s, const struct view *view, uint
     return STRATA_OK;
 }
 
-strata_rc sources_open(strata_db *db, struct view *view, uint32_t slot, uint64_t at, bool keep,
+strata_rc sources_open(strata_db *db, struct view *view, const struct read_at *at,
                        bool all_versions, struct sources *s)
 {
-    const struct view_space *space = &view->spaces[slot];
+    ASSERT(at->commit != STRATA_NOW && at->space->slot < view->space_count);
+    const struct view_space *space = &view->spaces[at->space->slot];
     const struct tree *trees[2] = {space->live, space->history};
     *s = (struct sources){0};
-    s->history = all_versions || at < space->history->end_greatest;
+    s->history = all_versions || at->commit < space->history->end_greatest;
     size_t most = view->generation_count + space->live->run_count + space->history->run_count;
     s->list = alloc_array(most, sizeof *s->list);
     s->ranges = alloc_array(most, sizeof *s->ranges);
@@ -107,16 +108,16 @@ strata_rc sources_open(strata_db *db, struct view *view, uint32_t slot, uint64_t
         rc = alloc_failed("an iterator", most * sizeof *s->list);
     }
     if (rc == STRATA_OK) {
-        rc = open_memtables(s, view, slot, at, &rank);
+        rc = open_memtables(s, view, at->space->slot, at->commit, &rank);
     }
     if (rc == STRATA_OK) {
         // Memtables do not tell their bounds: with one in play heads begin at the first byte.
         s->head_skip = s->count == 0 ? shared_prefix(trees, s->history ? 2 : 1) : 0;
-        rc = open_tree(db, s, space->live, keep, &rank);
+        rc = open_tree(db, s, space->live, at->keep_blocks, &rank);
     }
     if (rc == STRATA_OK && s->history) {
         rank = SOURCE_RANK_HISTORY;
-        rc = open_tree(db, s, space->history, keep, &rank);
+        rc = open_tree(db, s, space->history, at->keep_blocks, &rank);
     }
     if (rc != STRATA_OK) {
         sources_release(s, true);

@@ -35,9 +35,9 @@ struct sources {
     size_t head_skip; // leading bytes that every key of every source shares
 };
 
-// Opens them for a read of the keyspace in `slot` of the view at commit `at`. `all_versions`:
-// history cursors whatever the commit is. The view outlives the sources.
-strata_rc sources_open(strata_db *db, struct view *view, uint32_t slot, uint64_t at, bool keep,
+// Opens them for a read of the view, whose commit is not STRATA_NOW. `all_versions`: history
+// cursors whatever the commit is. The view outlives the sources.
+strata_rc sources_open(strata_db *db, struct view *view, const struct read_at *at,
                        bool all_versions, struct sources *s) STRATA_MUST_CHECK;
 // `cursors_too` false: the cursors were handed on to somebody who closes them.
 void sources_release(struct sources *s, bool cursors_too);
