@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 strata_rc live_pass_begin(struct live_pass *p, struct kv_cursor *const *cursors, uint32_t count,
                           size_t head_skip, const struct range_del *ranges, size_t range_count)
@@ -80,6 +81,9 @@ static strata_rc live_pass_begin_key(struct live_pass *p, struct slice key, bool
 
 static strata_rc live_pass_eject(struct live_pass *p, const struct kv_entry *e, uint64_t end)
 {
+    if (MUTANT(24)) {
+        return STRATA_OK;
+    }
     const struct compact_env *env = p->env;
     struct compact_progress *progress = p->live->set->progress;
     if (!env->keep(env->ctx, p->keyspace, e->commit, end)) {

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 // A job may end after its keyspace was dropped: what it made for it must go.
 static void leave_out_dropped(struct edit *e, const struct catalog *catalog)
@@ -123,6 +124,9 @@ strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
     strata_rc rc = catalog_apply(before, e, &db->tables, &next);
     if (rc != STRATA_OK) {
         return rc;
+    }
+    if (MUTANT(30) && next->flushed_commit > flushed_before) {
+        (void)(wal_retire(db->wal, next->flushed_commit) == STRATA_OK);
     }
     rc = manifest_append(db->edit.manifest, e);
     if (rc != STRATA_OK) {

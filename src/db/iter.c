@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "kv/merge.h"
 
 enum iter_state {
@@ -198,7 +199,7 @@ static strata_rc pass_key(strata_iter *it)
         if (rc != STRATA_OK) {
             return rc;
         }
-    } while (same_key(m->entry, key, head));
+    } while (same_key(m->entry, key, head) && !MUTANT(27));
     return STRATA_OK;
 }
 
@@ -220,7 +221,7 @@ static strata_rc jump_range(strata_iter *it, const struct kv_entry *e, bool *jum
 static bool acceptable(const strata_iter *it, const struct kv_entry *e)
 {
     bool past = it->sources.list[it->merge.source].rank == SOURCE_RANK_HISTORY;
-    return e->commit <= it->at && (!past || it->at < e->end);
+    return e->commit <= it->at && (!past || it->at < e->end || MUTANT(47));
 }
 
 // Keeps `e` as the best version so far of the key in it->key.

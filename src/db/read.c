@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/fail.h"
 #include "base/hash.h"
+#include "base/mutant.h"
 
 #define GET_MANY_GROUP 16u
 
@@ -44,7 +45,7 @@ strata_rc read_resolve(strata_db *db, const strata_read *how, struct read_at *at
             return fail(STRATA_INVALID, "as_of %llu lies beyond the newest commit, %llu",
                         (unsigned long long)how->as_of, (unsigned long long)newest);
         }
-        at_out->commit = how->as_of;
+        at_out->commit = how->as_of - MUTANT(32);
     }
     return space_resolve(db, how->keyspace, &at_out->space);
 }
@@ -180,7 +181,8 @@ static bool is_newer(const struct kv_lookup *one, const struct kv_lookup *best)
     if (!best->found || one->entry.commit > best->entry.commit) {
         return true;
     }
-    return one->entry.commit == best->entry.commit && best->entry.kind == KV_RANGE_DELETE;
+    return one->entry.commit == best->entry.commit && best->entry.kind == KV_RANGE_DELETE &&
+           !MUTANT(26);
 }
 
 // The newest version in history whose interval holds the commit, if it is newer than the candidate.
@@ -234,7 +236,7 @@ static strata_rc ask_all(struct getter *g)
         return STRATA_OK;
     }
     strata_rc rc = g->lookup.found ? STRATA_OK : ask_live(g, space->live);
-    bool certain = g->lookup.found && !g->lookup.skipped;
+    bool certain = g->lookup.found && (!g->lookup.skipped || MUTANT(25));
     if (rc == STRATA_OK && !certain && g->lookup.at < space->history->end_greatest) {
         metrics_add(&g->db->metrics, METRIC_gets_history, 1);
         rc = ask_history(g, space->history);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "kv/batch.h"
 
 #define GENERATION_SLOTS_LEAST 16u
@@ -81,7 +82,7 @@ static strata_rc recover_space(strata_db *db, const struct batch_op *op, uint64_
     struct edit e = {0};
     strata_rc rc = STRATA_OK;
     if (op->kind == BATCH_KEYSPACE_DROP) {
-        if (catalog_space_find(db->edit.catalog, op->keyspace) != NULL) {
+        if (catalog_space_find(db->edit.catalog, op->keyspace) != NULL && !MUTANT(46)) {
             rc = edit_drop_space(&e, op->keyspace, commit);
             struct strata_keyspace *space = space_by_number(db, op->keyspace);
             if (space != NULL) {
@@ -252,7 +253,7 @@ static strata_rc relog(struct recovery *r, uint64_t last_commit)
             rc = wal_append(db->wal, &record);
         }
     }
-    if (rc == STRATA_OK && last_commit >= first) {
+    if (rc == STRATA_OK && last_commit >= first && !MUTANT(31)) {
         rc = wal_sync(db->wal, last_commit);
     }
     return rc;

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "kv/file_name.h"
 #include "manifest/manifest_format.h"
 
@@ -86,7 +87,7 @@ static strata_rc current_write(struct os_dir *dir, uint64_t number)
     if (rc == STRATA_OK) {
         rc = os_dir_rename(dir, tmp, current);
     }
-    if (rc == STRATA_OK) {
+    if (rc == STRATA_OK && !MUTANT(45)) {
         rc = os_dir_sync(dir);
     }
     return rc;
@@ -340,7 +341,7 @@ static strata_rc manifest_write(struct manifest *m, const struct edit *e)
     uint64_t checksum = manifest_record_seal(to->data, payload, &m->next);
     rc = os_file_write(m->file, m->next.offset, to->data, to->bytes);
     if (rc != STRATA_OK) {
-        m->dead = rc != STRATA_NO_SPACE || !manifest_take_back(m);
+        m->dead = (rc != STRATA_NO_SPACE || !manifest_take_back(m)) && !MUTANT(44);
         return rc;
     }
     m->next.offset += to->bytes;
@@ -483,7 +484,7 @@ strata_rc manifest_new(struct os_dir *dir, uint64_t number, const struct catalog
     if (rc == STRATA_OK) {
         rc = snapshot_write(m, catalog);
     }
-    if (rc == STRATA_OK) {
+    if (rc == STRATA_OK && !MUTANT(29)) {
         rc = os_file_sync(m->file, false);
     }
     if (rc == STRATA_OK) {

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 #define FILTER_VERSION 0
 // The line of a key is chosen by 32 bits of its hash.
@@ -50,7 +51,7 @@ void filter_build(uint8_t *payload, const uint64_t *hashes, uint64_t count, uint
             __builtin_prefetch(filter_line(&f, hashes[i + 16]), 1);
         }
         uint8_t *line = lines + (filter_line(&f, hashes[i]) - f.lines);
-        uint32_t step = (uint32_t)hashes[i];
+        uint32_t step = (uint32_t)hashes[i] ^ (MUTANT(33) && i % 64 == 63);
         for (uint32_t j = 0; j < f.probes; j++) {
             uint32_t bit = step >> 23;
             line[bit / 8] = (uint8_t)(line[bit / 8] | 1u << (bit % 8));

@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/fail.h"
 #include "base/hash.h"
+#include "base/mutant.h"
 #include "kv/file_name.h"
 #include "table/block.h"
 #include "table/compress.h"
@@ -751,7 +752,7 @@ strata_rc table_writer_finish(struct table_writer *w, struct table_meta *meta_ou
     if (rc == STRATA_OK) {
         rc = write_end(w);
     }
-    if (rc == STRATA_OK) {
+    if (rc == STRATA_OK && !MUTANT(37)) {
         rc = os_file_sync(w->file, false);
     }
     struct table_meta meta = {0};

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 #define WAL_MARK_ROOM (WAL_RECORD_HEADER_BYTES + WAL_MARK_BYTES)
 
@@ -158,7 +159,8 @@ static strata_rc wal_write_placed(struct wal *w, const struct wal_placing *p,
     wal_store_placed(w, &sink, p, h, payload);
     strata_rc rc = os_file_write(s->file, p->from, w->gather.base, bytes);
     if (rc != STRATA_OK) {
-        w->mu.cut = true;
+        w->mu.cut = !MUTANT(42);
+        w->mu.at = MUTANT(42) ? p->end : w->mu.at;
         // The record may be there whole in spite of the error: its header is wiped, so that it
         // does not come back before a header has recorded the cut.
         static const uint8_t zeros[WAL_RECORD_HEADER_BYTES];

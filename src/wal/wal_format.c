@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/mutant.h"
 #include "base/reader.h"
 
 // "strata.L" as a number.
@@ -125,7 +126,7 @@ void wal_record_header_decode(const uint8_t from[WAL_RECORD_HEADER_BYTES],
 bool wal_record_is_good(const uint8_t header[WAL_RECORD_HEADER_BYTES], uint64_t seed,
                         uint64_t offset, struct slice payload)
 {
-    return load_u32(header) == wal_record_check(header, seed, offset, payload);
+    return load_u32(header) == wal_record_check(header, seed, offset, payload) || MUTANT(36);
 }
 
 void wal_mark_encode(uint8_t to[WAL_MARK_BYTES], const struct wal_mark *mark)

@@ -26,6 +26,7 @@
 #include "base/assert.h"
 #include "base/buffer.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "kv/file_name.h"
 #include "wal/wal_format.h"
 
@@ -111,7 +112,7 @@ static strata_rc wal_recover_header(struct wal_recoverer *rv, struct wal_recover
         if (header_rc == STRATA_VERSION) {
             rc = fail(STRATA_VERSION, "%s: a log of another format", file->name);
         }
-        f->valid = header_rc == STRATA_OK && f->h.segment == f->number;
+        f->valid = header_rc == STRATA_OK && (f->h.segment == f->number || MUTANT(23));
         if (header_rc == STRATA_OK && f->h.incarnation > rv->out->incarnation_max) {
             rv->out->incarnation_max = f->h.incarnation;
         }
@@ -154,8 +155,8 @@ static strata_rc wal_recover_choose(struct wal_recoverer *rv, uint64_t first_seg
     for (size_t i = 0; i < rv->count; i++) {
         const struct wal_recover_file *f = &rv->files[i];
         any |= f->valid;
-        bool counts =
-            first_segment != 0 ? f->h.chain == first_segment : f->h.commit <= rv->flushed_commit;
+        bool counts = first_segment != 0 && !MUTANT(40) ? f->h.chain == first_segment
+                                                        : f->h.commit <= rv->flushed_commit;
         if (f->valid && counts && f->h.incarnation > rv->incarnation) {
             rv->incarnation = f->h.incarnation;
         }
@@ -335,7 +336,7 @@ static strata_rc wal_recover_record(struct wal_recover_reader *r, uint64_t at, u
     struct wal_record_header h;
     wal_record_header_decode(raw, &h);
     bool fits = h.kind == WAL_MARK ? h.commit == rv->commit && h.payload_bytes == WAL_MARK_BYTES
-                                   : h.commit == rv->commit + 1;
+                                   : h.commit == rv->commit + 1 || MUTANT(22);
     if (!fits) {
         return STRATA_OK;
     }
@@ -417,7 +418,7 @@ static strata_rc wal_recover_read(struct wal_recoverer *rv, const struct wal_rec
         if (rc != STRATA_OK) {
             return rc;
         }
-        bool whole = successor != NULL && successor->h.commit == rv->commit;
+        bool whole = successor != NULL && (successor->h.commit == rv->commit || MUTANT(22));
         f = whole ? successor : NULL;
     }
     return STRATA_OK;
@@ -504,7 +505,7 @@ static strata_rc wal_recover_prove(struct wal_recoverer *rv, uint64_t first_segm
     uint64_t held = rv->commit > rv->flushed_commit ? rv->commit : rv->flushed_commit;
     rv->out->last_commit = held;
     rv->out->edits_marked = rv->proof.edits;
-    if (rv->proof.synced_commit > held) {
+    if (rv->proof.synced_commit > held || (MUTANT(41) && rv->out->cut_bytes > 0)) {
         return fail(STRATA_CORRUPT,
                     "%06" PRIu64 ".log: no good record of commit %" PRIu64 " at offset %" PRIu64
                     ", but commit %" PRIu64 " was synced",

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 #include <stdio.h>
 
@@ -44,12 +45,12 @@ static strata_rc wal_sync_files_locked(struct wal *w)
     struct wal_segment *s = w->mu.oldest;
     while (true) {
         bool closed = s->closed;
-        if (!s->synced) {
+        if (!s->synced && (s == last || !MUTANT(35))) {
             // No segment leaves the list while the token is held.
             os_mutex_unlock(&w->mu.lock);
             strata_rc rc = os_file_sync(s->file, true);
             os_mutex_lock(&w->mu.lock);
-            if (rc != STRATA_OK) {
+            if (rc != STRATA_OK && !MUTANT(43)) {
                 wal_die_locked(w);
                 return wal_dead_locked(w, STRATA_UNKNOWN_OUTCOME);
             }
@@ -63,7 +64,7 @@ static strata_rc wal_sync_files_locked(struct wal *w)
         s = s->next;
     }
     w->mu.stats.sync_ns += w->config.clock->monotonic_ns(w->config.clock) - started;
-    wal_synced_up_to_locked(w, target);
+    wal_synced_up_to_locked(w, target + MUTANT(48));
     return STRATA_OK;
 }
 
@@ -207,7 +208,7 @@ strata_rc wal_retire(struct wal *w, uint64_t flushed_commit)
     wal_synced_up_to_locked(w, flushed_commit);
     while (rc == STRATA_OK && wal_has_retired_locked(w, flushed_commit)) {
         // The log must not lose its first header: the next one has to be on disk before.
-        if (!w->mu.oldest->next->header_synced) {
+        if (!w->mu.oldest->next->header_synced && !MUTANT(39)) {
             rc = wal_sync_files_locked(w);
         } else {
             rc = wal_retire_one_locked(w);

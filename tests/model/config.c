@@ -16,7 +16,7 @@ void config_make(uint64_t number, struct config *config_out)
     o.memtable_bytes = memtables[n % 3];
     o.background_threads = 1 + (uint32_t)(n % 3);
     o.log_append = n % 2 == 0 ? STRATA_LOG_MAPPED : STRATA_LOG_PWRITE;
-    o.log_segment_bytes = 64 << 10;
+    o.log_segment_bytes = n % 4 == 3 ? 64 << 10 : 16 << 10;
     o.open_files_max = n % 5 == 4 ? 16 : 64;
     o.keyspace.shape = n % 4 < 2 ? STRATA_SHAPE_LAZY : STRATA_SHAPE_LEVELED;
     o.keyspace.compression = (strata_compression)(n % 4);

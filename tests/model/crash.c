@@ -51,6 +51,38 @@ struct state {
     struct sim_disk *nested;
 };
 
+// ---- the disks of all runs of the process
+
+static struct {
+    uint64_t *hashes; // 0: free
+    size_t count, capacity;
+} all_disks;
+
+static bool all_disks_add(uint64_t hash)
+{
+    if (all_disks.count * 2 >= all_disks.capacity) {
+        uint64_t *old = all_disks.hashes;
+        size_t count = all_disks.capacity;
+        all_disks.capacity = count == 0 ? 1024 : count * 2;
+        all_disks.hashes = test_alloc(all_disks.capacity, sizeof *all_disks.hashes);
+        all_disks.count = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (old[i] != 0) {
+                all_disks_add(old[i]);
+            }
+        }
+        free(old);
+    }
+    size_t at = (size_t)hash & (all_disks.capacity - 1);
+    while (all_disks.hashes[at] != 0 && all_disks.hashes[at] != hash) {
+        at = (at + 1) & (all_disks.capacity - 1);
+    }
+    bool is_new = all_disks.hashes[at] == 0;
+    all_disks.hashes[at] = hash;
+    all_disks.count += is_new ? 1 : 0;
+    return is_new;
+}
+
 // ---- known disks
 
 static struct known *known_slot(struct run *r, uint64_t hash)
@@ -307,7 +339,7 @@ static void crash_now(struct run *r, uint64_t boundary, enum sim_op op, enum sim
         return;
     }
     known_add(r, s.hash)->required = s.synced;
-    r->result->distinct++;
+    r->result->distinct += all_disks_add(s.hash) ? 1 : 0;
     test_grow((void **)&r->states, &r->state_capacity, r->state_count, sizeof s);
     r->states[r->state_count++] = s;
 }

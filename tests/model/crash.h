@@ -27,7 +27,7 @@ struct crash_config {
 struct crash_result {
     uint64_t boundaries; // of the work
     uint64_t states;     // crash states looked at
-    uint64_t distinct;   // of them, with different bytes
+    uint64_t distinct;   // of them, with bytes that no other of the process's runs had
     uint64_t nested;     // crashed again in recovery
     uint64_t trace;      // of the machine: equal for equal runs
     char fault[1024];    // empty: all promises held
