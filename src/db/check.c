@@ -49,37 +49,43 @@ static void keep_first_fault(void *ctx, const char *text)
     }
 }
 
-// I3: every byte of every table. I4: tables hold only commits that are flushed.
+// I3: every byte of the table. I4: it holds only commits that are flushed.
+static strata_rc check_table(const struct view *v, const struct view_space *s, struct table *t)
+{
+    uint64_t blocks;
+    uint64_t flushed = v->catalog->flushed_commit;
+    const struct table_meta *m = table_meta(t);
+    struct first_fault first = {{0}};
+    strata_rc rc = table_verify(t, keep_first_fault, &first, &blocks);
+    if (rc != STRATA_OK) {
+        if (first.text[0] != '\0') {
+            fail_restore(first.text);
+        }
+        return broken(rc, 3, s->keyspace);
+    }
+    if (m->commit_greatest > flushed || m->end_greatest > flushed) {
+        rc = fail(STRATA_INTERNAL,
+                  "table %llu holds commit %llu, end %llu, but only %llu is flushed",
+                  (unsigned long long)m->file, (unsigned long long)m->commit_greatest,
+                  (unsigned long long)m->end_greatest, (unsigned long long)flushed);
+        return broken(rc, 4, s->keyspace);
+    }
+    return STRATA_OK;
+}
+
 static strata_rc check_tables(const struct view *v, const struct view_space *s,
                               const struct tree *tree)
 {
+    strata_rc rc = STRATA_OK;
     for (uint32_t l = 0; l < tree->level_count; l++) {
         for (uint32_t r = 0; r < tree->levels[l].count; r++) {
             const struct run *run = tree->levels[l].runs[r];
-            for (uint32_t i = 0; i < run->count; i++) {
-                uint64_t blocks;
-                const struct table_meta *m = table_meta(run->tables[i]);
-                struct first_fault first = {{0}};
-                strata_rc rc = table_verify(run->tables[i], keep_first_fault, &first, &blocks);
-                if (rc != STRATA_OK) {
-                    if (first.text[0] != '\0') {
-                        fail_restore(first.text);
-                    }
-                    return broken(rc, 3, s->keyspace);
-                }
-                if (m->commit_greatest > v->catalog->flushed_commit ||
-                    m->end_greatest > v->catalog->flushed_commit) {
-                    rc = fail(STRATA_INTERNAL,
-                              "table %llu holds commit %llu, end %llu, but only %llu is flushed",
-                              (unsigned long long)m->file, (unsigned long long)m->commit_greatest,
-                              (unsigned long long)m->end_greatest,
-                              (unsigned long long)v->catalog->flushed_commit);
-                    return broken(rc, 4, s->keyspace);
-                }
+            for (uint32_t i = 0; i < run->count && rc == STRATA_OK; i++) {
+                rc = check_table(v, s, run->tables[i]);
             }
         }
     }
-    return STRATA_OK;
+    return rc;
 }
 
 struct order_check {
