@@ -8,7 +8,8 @@
 #include <time.h>
 
 #define GENERATION_SLOTS_LEAST 16u
-#define DELAY_SLEEP_NS 200000u // shorter delays are saved up
+#define DELAY_SLEEP_NS 200000u    // shorter delays are saved up
+#define DELAY_MOST_NS 1000000000u // of one write, however large: as shape_delay has it
 
 static bool generation_is_empty(const struct generation *g)
 {
@@ -186,8 +187,8 @@ strata_rc db_admit(strata_db *db, const strata_write *how, size_t bytes)
     // Nanoseconds for a MiB, computed when the trees change (admission_update).
     uint64_t price = atomic_load_explicit(&db->admission_price, memory_order_relaxed);
     if (__builtin_expect(price != 0, 0)) {
-        // Prices stay below a minute for a MiB and batches below the budget: no overflow.
-        delay(db, (uint64_t)((double)price * (double)bytes / (double)(1u << 20)));
+        double ns = (double)price * (double)bytes / (double)(1u << 20);
+        delay(db, ns < DELAY_MOST_NS ? (uint64_t)ns : DELAY_MOST_NS);
     }
     return STRATA_OK;
 }
