@@ -10,8 +10,8 @@
 
 enum os_memory_use {
     OS_MEMORY_MEMTABLES,
-    OS_MEMORY_BLOCKS,  // cached blocks
-    OS_MEMORY_INDEXES, // index and filter sections
+    OS_MEMORY_BLOCKS,  // cached blocks and filters
+    OS_MEMORY_INDEXES, // index sections
     OS_MEMORY_JOBS,    // buffers of flushes and merges
     OS_MEMORY_READERS, // iterators and pinned values
     OS_MEMORY_USES

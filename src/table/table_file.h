@@ -9,11 +9,12 @@
 #include "table/index.h"
 #include "table/table.h"
 
-// An open file. Shared by all tables that show a part of it; immutable but for the slots and the
-// descriptor.
+// An open file. Shared by all tables that show a part of it; immutable but for the slots, the
+// descriptor and what counts toward the return of the filter.
 struct table_file {
     struct index index;
-    struct filter filter;
+    struct filter filter;      // its shape; the lines are where table_filter says
+    cache_slot filter_slot;    // its payload
     cache_slot *slots;         // one a block
     struct range_dels *ranges; // NULL: none
     struct table_env env;
@@ -23,8 +24,8 @@ struct table_file {
     struct footer footer;
     struct table_properties properties; // slices into properties_memory
     uint8_t *properties_memory;
-    uint8_t *filter_memory;
-    size_t charged; // to OS_MEMORY_INDEXES
+    size_t charged;                // to OS_MEMORY_INDEXES
+    _Atomic uint64_t missed_bytes; // of blocks, loaded for lookups without the filter
     struct os_cached_file descriptor;
     _Atomic uint32_t refs;
     atomic_bool delete_at_close;
@@ -38,6 +39,22 @@ struct table {
     _Atomic uint32_t refs;
 };
 
+// The filter over its cached payload, of which only the address is used: any key may be there when
+// `b` is NULL.
+static inline struct filter table_filter(const struct table_file *tf, struct cache_block *b)
+{
+    struct filter f = tf->filter;
+    f.lines = b == NULL ? NULL : cache_block_data(b) + FILTER_HEAD_BYTES;
+    return f;
+}
+// The payload of the filter, pinned, read when it is not in memory. The table must have a filter.
+strata_rc table_load_filter(struct table_file *tf,
+                            struct cache_block **block_out) STRATA_MUST_CHECK;
+// A lookup is about to load a block. Without the filter some such loads are in vain, but to load it
+// evicts others: so it returns when as many bytes of blocks were loaded as it has itself.
+strata_rc table_regain_filter(struct table_file *tf, uint64_t block_bytes) STRATA_MUST_CHECK;
+// Gives back a pinned block that is in no slot.
+void table_discard(struct table_file *tf, struct cache_block *b);
 // Where a block's image is.
 struct section_place table_block_place(const struct table_file *tf, uint32_t block);
 // The block's cached block, pinned, or NULL. Not inside an epoch.

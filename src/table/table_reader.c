@@ -115,14 +115,11 @@ static strata_rc open_filter(struct table_file *tf)
     if (tf->footer.filter.bytes == 0) {
         return STRATA_OK;
     }
-    size_t bytes = 0;
-    strata_rc rc =
-        table_read_section(tf, tf->footer.filter, SECTION_FILTER, &tf->filter_memory, &bytes);
+    struct cache_block *b;
+    strata_rc rc = table_load_filter(tf, &b);
     if (rc == STRATA_OK) {
-        rc = filter_open(&tf->filter, slice_of(tf->filter_memory, bytes));
-        rc = rc == STRATA_OK ? rc : fail_in(rc, "%s", tf->name);
+        cache_unpin(tf->env.cache, b);
     }
-    tf->charged += bytes;
     return rc;
 }
 
@@ -196,6 +193,7 @@ static void table_file_close(struct table_file *tf)
     for (uint32_t i = 0; tf->slots != NULL && i < tf->index.count; i++) {
         cache_drop(tf->env.cache, &tf->slots[i]);
     }
+    cache_drop(tf->env.cache, &tf->filter_slot);
     os_cached_file_drop(tf->env.files, &tf->descriptor);
     if (atomic_load_explicit(&tf->delete_at_close, memory_order_relaxed)) {
         // A name that stays behind is removed at the next open: nothing refers to it any more.
@@ -205,7 +203,6 @@ static void table_file_close(struct table_file *tf)
     index_release(&tf->index);
     range_dels_free(tf->ranges);
     free(tf->slots);
-    free(tf->filter_memory);
     free(tf->properties_memory);
     free(tf);
 }
@@ -365,8 +362,7 @@ struct cache_block *table_pin(struct table_file *tf, uint32_t block)
     return b;
 }
 
-// Gives a pinned block that is in no slot back.
-static void discard(struct table_file *tf, struct cache_block *b)
+void table_discard(struct table_file *tf, struct cache_block *b)
 {
     cache_unpin(tf->env.cache, cache_attach(tf->env.cache, NULL, b, false));
 }
@@ -407,7 +403,7 @@ strata_rc table_decode(struct table_file *tf, uint32_t block, const uint8_t *ima
         rc = check_decoded(tf, &place, b->data, bytes);
     }
     if (rc != STRATA_OK) {
-        discard(tf, b);
+        table_discard(tf, b);
         return rc;
     }
     *block_out = cache_attach(tf->env.cache, &tf->slots[block], b, keep);
@@ -437,7 +433,7 @@ static strata_rc load_large(struct table_file *tf, uint32_t block, bool keep,
     } else if (rc == STRATA_OK) {
         rc = table_decode(tf, block, b->data, keep, block_out);
     }
-    discard(tf, b);
+    table_discard(tf, b);
     return rc;
 }
 
@@ -467,16 +463,22 @@ strata_rc table_file_load(struct table_file *tf, uint32_t block, bool keep,
 
 strata_rc table_load(struct table *t, uint32_t block, bool keep, struct cache_block **block_out)
 {
-    return table_file_load(t->file, block, keep, block_out);
+    strata_rc rc = STRATA_OK;
+    if (keep) {
+        rc = table_regain_filter(t->file, table_block_place(t->file, block).bytes);
+    }
+    return rc == STRATA_OK ? table_file_load(t->file, block, keep, block_out) : rc;
 }
 
 // ---- lookups
 
 void table_prefetch(struct table *t, uint64_t hash)
 {
-    const struct filter *f = &t->file->filter;
-    if (f->lines != NULL) {
-        __builtin_prefetch(filter_line(f, hash));
+    const struct table_file *tf = t->file;
+    struct filter f =
+        table_filter(tf, atomic_load_explicit(&tf->filter_slot, memory_order_relaxed));
+    if (f.lines != NULL) {
+        __builtin_prefetch(filter_line(&f, hash));
     }
 }
 
@@ -520,9 +522,10 @@ static enum table_answer answer_range(struct kv_lookup *lookup, uint64_t range)
 static bool find_block(const struct table *t, const struct kv_lookup *lookup, uint32_t *block_out,
                        struct table_stats_delta *delta)
 {
-    const struct table_file *tf = t->file;
-    if (tf->filter.lines != NULL) {
-        if (!filter_may_hold(&tf->filter, lookup->hash)) {
+    struct table_file *tf = t->file;
+    struct filter filter = table_filter(tf, cache_peek(&tf->filter_slot));
+    if (filter.lines != NULL) {
+        if (!filter_may_hold(&filter, lookup->hash)) {
             delta->filter_negative++;
             return false;
         }

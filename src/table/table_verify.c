@@ -17,6 +17,7 @@ struct verification {
     uint8_t *image;   // as stored
     uint8_t *decoded; // 64-byte aligned, with CACHE_PADDING behind it
     struct block view;
+    struct filter filter;
 
     uint8_t *key; // of the last entry
     size_t key_bytes;
@@ -108,7 +109,7 @@ static void check_entry(struct verification *v, uint32_t number, uint32_t pos)
     }
     if (order != 0) {
         v->keys++;
-        if (!filter_may_hold(&tf->filter, hash_key(kv_key(e)))) {
+        if (!filter_may_hold(&v->filter, hash_key(kv_key(e)))) {
             fault_at(v, number, pos, "the filter denies the key");
         }
     }
@@ -182,6 +183,20 @@ static strata_rc verify_section(struct verification *v, struct section_handle ha
     return fault_or_end(v, rc);
 }
 
+// A filter that is whole is pinned for the keys to be asked for; else every key passes.
+static strata_rc verify_filter(struct verification *v, struct cache_block **filter_out)
+{
+    struct table_file *tf = v->tf;
+    uint64_t faults = v->faults;
+    strata_rc rc = verify_section(v, tf->footer.filter, SECTION_FILTER);
+    if (rc != STRATA_OK || v->faults != faults || tf->footer.filter.bytes == 0) {
+        return rc;
+    }
+    rc = fault_or_end(v, table_load_filter(tf, filter_out));
+    v->filter = table_filter(tf, *filter_out);
+    return rc;
+}
+
 static strata_rc verify_footer(struct verification *v)
 {
     uint8_t footer[FOOTER_BYTES];
@@ -219,6 +234,7 @@ strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *tex
                        uint64_t *blocks_out)
 {
     struct table_file *tf = t->file;
+    struct cache_block *filter = NULL;
     struct verification v = {.tf = tf, .fault = fault, .ctx = ctx, .commit_least = UINT64_MAX};
     *blocks_out = tf->index.count;
     v.key = alloc_array(KV_KEY_BYTES_MAX + CACHE_PADDING, 1);
@@ -234,7 +250,7 @@ strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *tex
         rc = verify_section(&v, tf->footer.properties, SECTION_PROPERTIES);
     }
     if (rc == STRATA_OK) {
-        rc = verify_section(&v, tf->footer.filter, SECTION_FILTER);
+        rc = verify_filter(&v, &filter);
     }
     if (rc == STRATA_OK) {
         rc = verify_section(&v, tf->footer.ranges, SECTION_RANGES);
@@ -244,6 +260,9 @@ strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *tex
     }
     if (rc == STRATA_OK) {
         verify_counts(&v);
+    }
+    if (filter != NULL) {
+        cache_unpin(tf->env.cache, filter);
     }
     free(v.image);
     free(v.decoded);
