@@ -63,6 +63,11 @@ struct cache_block *cache_attach(struct cache *c, cache_slot *slot, struct cache
 // Pins the slot's block; NULL when there is none (or it is being evicted). In an epoch.
 struct cache_block *cache_pin(cache_slot *slot);
 void cache_unpin(struct cache *c, struct cache_block *b);
+// Was the pinned block put into a slot, to be kept?
+static inline bool cache_is_attached(const struct cache_block *b)
+{
+    return b->slot != NULL;
+}
 // Evicts the slot's block, if any: its owner goes away. No reader can come by the slot any more.
 void cache_drop(struct cache *c, cache_slot *slot);
 

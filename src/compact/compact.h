@@ -37,6 +37,7 @@ struct compact_progress {
     uint64_t bytes_read, bytes_written; // table bytes
     uint64_t entries_in, entries_out, ejected, receipts, dropped, tables_moved;
     uint64_t blocks_passed; // taken over whole; their entries count as in and out
+    uint64_t blocks_handed; // of those, put into the cache because they were there before
 };
 
 // ---- flush

@@ -120,6 +120,9 @@ void output_release(struct output *o)
         table_writer_abandon(o->writer);
         output_forget_writer(o);
     }
+    free(o->hot);
+    o->hot = NULL;
+    o->hot_count = o->hot_capacity = 0;
 }
 
 // Has the run of keys passed a bound of the neighbour since the last key?
@@ -191,6 +194,23 @@ strata_rc output_add(struct output *o, const struct kv_entry *e)
     return table_writer_add(o->writer, e, hash_key(kv_key(e)));
 }
 
+// Notes the block that was written last.
+static strata_rc output_note_hot(struct output *o, const struct table_raw_block *b)
+{
+    if (o->hot_count == o->hot_capacity) {
+        size_t capacity = o->hot_capacity == 0 ? 64 : o->hot_capacity * 2;
+        struct output_hot *hot = alloc_resize(o->hot, capacity, sizeof *hot);
+        if (hot == NULL) {
+            return alloc_failed("cached blocks of a job", capacity * sizeof *hot);
+        }
+        o->hot = hot;
+        o->hot_capacity = capacity;
+    }
+    uint32_t block = table_writer_blocks(o->writer) - 1;
+    o->hot[o->hot_count++] = (struct output_hot){b->table, b->number, block};
+    return STRATA_OK;
+}
+
 strata_rc output_add_block(struct output *o, const struct table_raw_block *b)
 {
     ASSERT(!o->place.history);
@@ -200,7 +220,8 @@ strata_rc output_add_block(struct output *o, const struct table_raw_block *b)
             return rc;
         }
     }
-    return table_writer_add_block(o->writer, b);
+    strata_rc rc = table_writer_add_block(o->writer, b);
+    return rc == STRATA_OK && b->cached ? output_note_hot(o, b) : rc;
 }
 
 strata_rc output_add_range(struct output *o, const struct range_fragment *f)
@@ -213,6 +234,25 @@ strata_rc output_add_range(struct output *o, const struct range_fragment *f)
         }
     }
     return table_writer_add_range(o->writer, f);
+}
+
+// Opens the new table, when blocks of it belong into the cache, and puts them there.
+static strata_rc output_hand_over(struct output *o, const struct table_meta *meta,
+                                  struct table **table_out)
+{
+    *table_out = NULL;
+    if (o->hot_count == 0) {
+        return STRATA_OK;
+    }
+    strata_rc rc = table_open(&o->set->env->tables, meta, table_out);
+    for (size_t i = 0; i < o->hot_count && rc == STRATA_OK; i++) {
+        const struct output_hot *h = &o->hot[i];
+        bool handed;
+        rc = table_hand_over(h->from, h->from_block, *table_out, h->block, &handed);
+        o->set->progress->blocks_handed += rc == STRATA_OK && handed;
+    }
+    o->hot_count = 0;
+    return rc;
 }
 
 strata_rc output_cut(struct output *o)
@@ -237,8 +277,13 @@ strata_rc output_cut(struct output *o)
     meta.time_greatest_us = env->commit_time(env->ctx, meta.commit_greatest);
     s->bytes += meta.bytes;
     s->progress->bytes_written += meta.bytes;
-    rc = edit_add_table(&s->edit, o->options.keyspace, o->place.history, o->place.level,
-                        o->place.run, &meta, NULL);
+    struct table *table;
+    rc = output_hand_over(o, &meta, &table);
+    if (rc == STRATA_OK) {
+        rc = edit_add_table(&s->edit, o->options.keyspace, o->place.history, o->place.level,
+                            o->place.run, &meta, table);
+    }
+    table_unref(table);
     table_meta_release(&meta);
     return rc;
 }

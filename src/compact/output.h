@@ -40,13 +40,21 @@ struct output_place {
     const struct run *neighbour; // next older run, whose bounds are good places to cut; or NULL
 };
 
+// A block of the open table that was taken over and is worth its place in the cache.
+struct output_hot {
+    struct table *from;
+    uint32_t from_block, block;
+};
+
 struct output {
     struct output_set *set;
     struct output_place place;
     struct table_options options;
     struct table_writer *writer; // NULL: no table is open
     uint64_t file;               // of the writer
-    uint32_t neighbour_at;       // first table of the neighbour with upper > the last key
+    struct output_hot *hot;      // of the writer
+    size_t hot_count, hot_capacity;
+    uint32_t neighbour_at; // first table of the neighbour with upper > the last key
 };
 
 // The space's name is borrowed.
@@ -60,6 +68,7 @@ strata_rc output_add(struct output *o, const struct kv_entry *e) STRATA_MUST_CHE
 // Is a block of an input, behind which others can follow (`ahead`, with it), good enough as a block
 // of this run? Nothing is said of its keys.
 bool output_takes_block(const struct output *o, const struct run_block *b, uint32_t ahead);
+// The block's table lives until the output is cut.
 strata_rc output_add_block(struct output *o, const struct table_raw_block *b) STRATA_MUST_CHECK;
 strata_rc output_add_range(struct output *o, const struct range_fragment *f) STRATA_MUST_CHECK;
 // Completes the open table, if there is one, and puts it into the set's edit.

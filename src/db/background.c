@@ -287,6 +287,7 @@ void merge_count(strata_db *db, const struct merge *merge)
     metrics_add(&db->metrics, METRIC_deletes_dropped, p->dropped);
     metrics_add(&db->metrics, METRIC_tables_moved, p->tables_moved);
     metrics_add(&db->metrics, METRIC_blocks_passed, p->blocks_passed);
+    metrics_add(&db->metrics, METRIC_blocks_handed, p->blocks_handed);
 }
 
 static void merge_end(struct merge_worker *w)

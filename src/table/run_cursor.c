@@ -395,6 +395,9 @@ strata_rc run_cursor_raw_block(struct kv_cursor *base, struct table_raw_block *r
     struct table_file *tf = c->tables[c->table]->file;
     struct section_place place = table_block_place(tf, c->block);
     *raw_out = (struct table_raw_block){
+        .table = c->tables[c->table],
+        .number = c->block,
+        .cached = cache_is_attached(c->pinned),
         .name = place.name,
         .file = place.file,
         .offset = place.offset,

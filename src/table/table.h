@@ -63,9 +63,14 @@ strata_rc table_writer_add(struct table_writer *w, const struct kv_entry *e,
 // Range fragments in order, any time before finish.
 strata_rc table_writer_add_range(struct table_writer *w,
                                  const struct range_fragment *f) STRATA_MUST_CHECK;
+struct table;
+
 // A block of another live table, to be taken over whole.
 struct table_raw_block {
-    const char *name; // of its file, for texts
+    struct table *table; // that it is of
+    uint32_t number;     // there
+    bool cached;         // its decoded bytes were in the cache
+    const char *name;    // of its file, for texts
     uint64_t file, offset, bytes;
     const uint8_t *image;   // the `bytes` bytes at `offset` of the file; NULL: not at hand
     const uint8_t *decoded; // checked; CACHE_PADDING bytes may be read behind it
@@ -78,6 +83,8 @@ struct table_raw_block {
 // compressed anew only when they are not compressed as this table's should be.
 strata_rc table_writer_add_block(struct table_writer *w,
                                  const struct table_raw_block *b) STRATA_MUST_CHECK;
+// Complete blocks; the next one has this number.
+uint32_t table_writer_blocks(const struct table_writer *w);
 // Bytes of keys and values in the block in the making.
 uint64_t table_writer_block_bytes(const struct table_writer *w);
 // Bytes written so far plus those buffered: to decide where to cut.
@@ -93,8 +100,6 @@ strata_rc table_writer_finish(struct table_writer *w,
 void table_writer_abandon(struct table_writer *w);
 
 // ---- reading
-
-struct table;
 
 struct table_env {
     struct os_dir *dir;
@@ -135,6 +140,10 @@ void table_prefetch(struct table *t, uint64_t hash); // the filter's line
 // Loads the block from disk, pinned. Outside of epochs; the caller keeps the table alive.
 strata_rc table_load(struct table *t, uint32_t block, bool keep,
                      struct cache_block **block_out) STRATA_MUST_CHECK;
+// Block `to_block` of a table that nobody else has yet was taken over from block `from_block` of
+// `from`: if that one is in the cache, this one will be, too. Not inside an epoch.
+strata_rc table_hand_over(struct table *from, uint32_t from_block, struct table *to,
+                          uint32_t to_block, bool *handed_out) STRATA_MUST_CHECK;
 enum table_answer table_get_in(struct table *t, const struct cache_block *b,
                                struct kv_lookup *lookup);
 // History tables: finds the entry of the key with the greatest commit <= at whose interval

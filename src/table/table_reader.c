@@ -470,6 +470,38 @@ strata_rc table_load(struct table *t, uint32_t block, bool keep, struct cache_bl
     return rc == STRATA_OK ? table_file_load(t->file, block, keep, block_out) : rc;
 }
 
+strata_rc table_hand_over(struct table *from, uint32_t from_block, struct table *to,
+                          uint32_t to_block, bool *handed_out)
+{
+    struct cache *cache = to->file->env.cache;
+    *handed_out = false;
+    struct cache_block *hot = table_pin(from->file, from_block);
+    if (hot == NULL) {
+        return STRATA_OK;
+    }
+    struct section_place place = table_block_place(to->file, to_block);
+    struct cache_block *b = cache_block_new(cache, hot->bytes);
+    if (b == NULL) {
+        cache_unpin(cache, hot);
+        return alloc_failed("a block of a table", (size_t)hot->bytes);
+    }
+    memcpy(b->data, hot->data, (size_t)hot->bytes);
+    cache_unpin(cache, hot);
+    // The header is that of the new place.
+    strata_rc rc = table_file_read(to->file, place.offset, b->data, SECTION_HEADER_BYTES);
+    if (rc == STRATA_OK && load_u64(b->data + 16) != b->bytes - SECTION_HEADER_BYTES) {
+        rc = fail(STRATA_CORRUPT, "%s, offset %llu: this is not the block that was written",
+                  place.name, (unsigned long long)place.offset);
+    }
+    if (rc != STRATA_OK) {
+        discard(to->file, b);
+        return rc;
+    }
+    cache_unpin(cache, cache_attach(cache, &to->file->slots[to_block], b, true));
+    *handed_out = true;
+    return STRATA_OK;
+}
+
 // ---- lookups
 
 void table_prefetch(struct table *t, uint64_t hash)

@@ -549,6 +549,11 @@ strata_rc table_writer_add_block(struct table_writer *w, const struct table_raw_
     return w->rc;
 }
 
+uint32_t table_writer_blocks(const struct table_writer *w)
+{
+    return w->index.count;
+}
+
 uint64_t table_writer_block_bytes(const struct table_writer *w)
 {
     return w->gathered.bytes;

@@ -489,7 +489,8 @@ static struct source *read_run(const struct compact_world *w, const struct run *
 {
     struct source *s = source_new();
     struct kv_cursor *c;
-    assert_int_equal(run_cursor_open(w->cache, r->tables, r->count, false, 0, &c), STRATA_OK);
+    assert_int_equal(
+        run_cursor_open(w->cache, r->tables, r->count, w->cluster_keys % 2 == 0, 0, &c), STRATA_OK);
     read_cursor(w, c, s);
     for (uint32_t t = 0; t < r->count; t++) {
         const struct table_meta *meta = table_meta(r->tables[t]);

@@ -44,7 +44,7 @@ struct compact_world {
     uint64_t verified; // files with lower numbers are
     uint64_t snapshots[COMPACT_WORLD_SNAPSHOTS_MAX];
     uint32_t snapshot_count;
-    uint64_t installs, installs_tried, moved, passed, ejected, receipts, fail_install_at;
+    uint64_t installs, installs_tried, moved, passed, handed, ejected, receipts, fail_install_at;
     bool stopping;
     bool faults; // an edit may fail to apply
     char keys[COMPACT_WORLD_KEYS][32];

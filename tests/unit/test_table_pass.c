@@ -306,6 +306,80 @@ static void damage_behind_a_cached_block_is_not_passed_on(void **state)
     subject_release(&s);
 }
 
+// A table with all blocks of the subject, open; its blocks are cached where the subject's are.
+static struct table *pass_all(struct subject *s, struct table *from, uint64_t file,
+                              uint32_t *handed_out)
+{
+    struct table_options o = world_options();
+    struct table_writer *writer;
+    assert_int_equal(table_writer_new(s->w.env.dir, file, &o, &writer), STRATA_OK);
+    struct kv_cursor *c = open_cursor(s, &from, false);
+    bool cached[ENTRIES] = {0};
+    uint32_t count = 0;
+    strata_rc rc = kv_cursor_seek(c, slice_of(NULL, 0), false);
+    while (rc == STRATA_OK) {
+        struct table_raw_block raw;
+        assert_int_equal(run_cursor_raw_block(c, &raw), STRATA_OK);
+        assert_true(raw.table == from && raw.number == count);
+        cached[count++] = raw.cached;
+        assert_int_equal(table_writer_add_block(writer, &raw), STRATA_OK);
+        assert_int_equal(table_writer_blocks(writer), count);
+        run_cursor_skip_block(c);
+        rc = kv_cursor_next(c);
+    }
+    kv_cursor_close(c);
+    struct table_meta meta;
+    struct table *to;
+    assert_int_equal(table_writer_finish(writer, &meta), STRATA_OK);
+    assert_int_equal(table_open(&s->w.env, &meta, &to), STRATA_OK);
+    table_meta_release(&meta);
+    *handed_out = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bool handed;
+        assert_int_equal(table_hand_over(from, i, to, i, &handed), STRATA_OK);
+        assert_true(handed == cached[i]);
+        *handed_out += handed;
+    }
+    return to;
+}
+
+static void cached_blocks_are_handed_over(void **state)
+{
+    (void)state;
+    struct subject s;
+    subject_init(&s, STRATA_COMPRESSION_NONE);
+    struct cache_block *b;
+    for (uint32_t i = 3; i < 9; i++) {
+        assert_int_equal(table_load(s.table, i, true, &b), STRATA_OK);
+        cache_unpin(s.w.cache, b);
+    }
+    // Over two tables: what was handed over is a block like any other.
+    uint32_t handed;
+    struct table *second = pass_all(&s, s.table, 2, &handed);
+    assert_int_equal(handed, 6);
+    struct table *third = pass_all(&s, second, 3, &handed);
+    assert_int_equal(handed, 6);
+    uint64_t reads = s.w.dir.reads;
+    for (uint32_t i = 0; i < 12; i++) {
+        bool cached = i >= 3 && i < 9;
+        assert_int_equal(table_load(third, i, false, &b), STRATA_OK);
+        assert_true((s.w.dir.reads == reads) == cached);
+        reads = s.w.dir.reads;
+        struct cache_block *same;
+        assert_int_equal(table_load(s.table, i, false, &same), STRATA_OK);
+        reads = s.w.dir.reads;
+        assert_true(b->bytes == same->bytes);
+        assert_memory_equal(b->data + 32, same->data + 32, (size_t)b->bytes - 32);
+        cache_unpin(s.w.cache, same);
+        cache_unpin(s.w.cache, b);
+    }
+    uint64_t blocks;
+    assert_int_equal(table_verify(third, print_fault, NULL, &blocks), STRATA_OK);
+    table_unref(third);
+    table_unref(second);
+    subject_release(&s);
+}
+
 static void block_without_its_image_is_compressed_anew(void **state)
 {
     (void)state;
@@ -466,6 +540,7 @@ int main(void)
         cmocka_unit_test(every_flipped_bit_of_a_block_is_detected),
         cmocka_unit_test(block_of_another_place_is_refused),
         cmocka_unit_test(damage_behind_a_cached_block_is_not_passed_on),
+        cmocka_unit_test(cached_blocks_are_handed_over),
         cmocka_unit_test(block_without_its_image_is_compressed_anew),
         cmocka_unit_test(block_out_of_order_is_refused),
         cmocka_unit_test(history_table_takes_no_block),
