@@ -83,6 +83,19 @@ static strata_rc publish_catalog(strata_db *db, struct catalog *next)
     return rc;
 }
 
+// With these nothing of an edit is on disk, and the job can be done again.
+static bool passes_by_itself(strata_rc rc)
+{
+    return rc == STRATA_NO_SPACE || rc == STRATA_NO_MEMORY;
+}
+
+// Did CURRENT never begin to name another manifest than `number`?
+static bool manifest_still_counts(strata_db *db, uint64_t number)
+{
+    uint64_t current;
+    return manifest_current(db->dir, &current) == STRATA_OK && current == number;
+}
+
 // Starts a new manifest when the present one has grown long. Not doing so is no error.
 static strata_rc rewrite_manifest(strata_db *db)
 {
@@ -90,8 +103,17 @@ static strata_rc rewrite_manifest(strata_db *db)
         return STRATA_OK;
     }
     uint64_t old = manifest_number(db->edit.manifest);
+    uint64_t number = db_new_file_number(db);
+    char name[FILE_NAME_BYTES];
     struct manifest *fresh;
-    strata_rc rc = manifest_new(db->dir, db_new_file_number(db), db->edit.catalog, &fresh);
+    strata_rc rc = manifest_new(db->dir, number, db->edit.catalog, &fresh);
+    if (passes_by_itself(rc) && manifest_still_counts(db, old)) {
+        // The present one grows on, and the next edit tries again. What the disk has no room for
+        // goes; if that fails, with the next open.
+        file_name_make(name, FILE_MANIFEST, number);
+        (void)!os_dir_unlink(db->dir, name);
+        return STRATA_OK;
+    }
     if (rc != STRATA_OK) {
         return rc; // both files stay: the caller turns read-only
     }
@@ -99,17 +121,10 @@ static strata_rc rewrite_manifest(strata_db *db)
     db->edit.manifest = fresh;
     db->manifest_first_bytes = manifest_bytes(fresh);
     if (rc == STRATA_OK) {
-        char name[FILE_NAME_BYTES];
         file_name_make(name, FILE_MANIFEST, old);
         rc = os_dir_unlink(db->dir, name);
     }
     return rc;
-}
-
-// With these nothing of an edit is on disk, and the job can be done again.
-static bool passes_by_itself(strata_rc rc)
-{
-    return rc == STRATA_NO_SPACE || rc == STRATA_NO_MEMORY;
 }
 
 strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
