@@ -494,7 +494,7 @@ strata_rc table_hand_over(struct table *from, uint32_t from_block, struct table 
                   place.name, (unsigned long long)place.offset);
     }
     if (rc != STRATA_OK) {
-        discard(to->file, b);
+        table_discard(to->file, b);
         return rc;
     }
     cache_unpin(cache, cache_attach(cache, &to->file->slots[to_block], b, true));
