@@ -4,6 +4,8 @@
 
 #include "base/fail.h"
 
+#define FULL_ROUNDS_MAX 8u // of up to 64 runs each, far more than the bounds of levels allow
+
 struct full_compaction {
     bool (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
@@ -46,9 +48,10 @@ static strata_rc run_merge(strata_db *db, struct merge *merge, struct full_compa
     return STRATA_OK;
 }
 
-// One merge of everything in one tree, if it is not one run already.
-static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool history,
-                              struct full_compaction *full)
+// One merge of everything in one tree, or of as many runs as one merge takes. *more_out says
+// whether there was anything to merge.
+static strata_rc compact_once(strata_db *db, struct strata_keyspace *space, bool history,
+                              struct full_compaction *full, bool *more_out)
 {
     struct shape_claims none = {NULL, 0};
     struct shape_job job;
@@ -59,9 +62,11 @@ static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool
     os_mutex_unlock(&db->mu.lock);
     const struct catalog_space *in = catalog_space_find(catalog, space->number);
     strata_rc rc = STRATA_OK;
+    *more_out = false;
     if (in != NULL) {
         struct tree *tree = history ? in->history : in->live;
         if (shape_pick_full(tree, shape, &none, false, &job)) {
+            *more_out = true;
             struct compact_env env = db_compact_env(db);
             struct merge *merge = NULL;
             rc = merge_new(&env, in, history, tree, &job, shape, DB_MERGE_SLICE_BYTES, &merge);
@@ -73,6 +78,18 @@ static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool
     }
     catalog_unref(catalog);
     os_epoch_collect();
+    return rc;
+}
+
+static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool history,
+                              struct full_compaction *full)
+{
+    bool more = true;
+    strata_rc rc = STRATA_OK;
+    // Flushes go on meanwhile and may add a run each time: the rounds are bounded.
+    for (uint32_t round = 0; rc == STRATA_OK && more && round < FULL_ROUNDS_MAX; round++) {
+        rc = compact_once(db, space, history, full, &more);
+    }
     return rc;
 }
 
