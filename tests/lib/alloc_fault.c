@@ -7,6 +7,7 @@ static _Thread_local struct {
     uint64_t good;
     uint64_t failing;
     uint64_t failed;
+    uint64_t paused;
 } plan;
 
 void *__real_malloc(size_t bytes);
@@ -31,9 +32,24 @@ uint64_t alloc_fault_disarm(void)
     return plan.failed;
 }
 
+uint64_t alloc_fault_failed(void)
+{
+    return plan.failed;
+}
+
+void alloc_fault_pause(void)
+{
+    plan.paused++;
+}
+
+void alloc_fault_resume(void)
+{
+    plan.paused--;
+}
+
 static bool alloc_fault_now(void)
 {
-    if (plan.failing == 0) {
+    if (plan.failing == 0 || plan.paused > 0) {
         return false;
     }
     if (plan.good > 0) {

@@ -18,5 +18,10 @@
 void alloc_fault_arm(uint64_t good, uint64_t failing);
 // Lets everything through again; returns how many allocations failed since the arming.
 uint64_t alloc_fault_disarm(void);
+// The same number, with the plan left in force.
+uint64_t alloc_fault_failed(void);
+// Nothing fails or counts between the two; they nest. The tests' own allocations are in here.
+void alloc_fault_pause(void);
+void alloc_fault_resume(void);
 
 #endif

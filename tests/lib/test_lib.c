@@ -1,5 +1,7 @@
 #include "lib/test_lib.h"
 
+#include "lib/alloc_fault.h"
+
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -70,7 +72,9 @@ void test_fatal(const char *format, ...)
 
 void *test_alloc(size_t count, size_t bytes)
 {
+    alloc_fault_pause();
     void *p = calloc(count == 0 ? 1 : count, bytes == 0 ? 1 : bytes);
+    alloc_fault_resume();
     if (p == NULL) {
         test_fatal("no memory for %zu * %zu bytes", count, bytes);
     }
@@ -82,7 +86,9 @@ void *test_resize(void *old, size_t count, size_t bytes)
     void *p = NULL;
     size_t total;
     if (!__builtin_mul_overflow(count, bytes, &total)) {
+        alloc_fault_pause();
         p = realloc(old, total == 0 ? 1 : total);
+        alloc_fault_resume();
     }
     if (p == NULL) {
         test_fatal("no memory for %zu * %zu bytes", count, bytes);

@@ -35,6 +35,8 @@ static const struct variant variants[] = {
     {"sync EIO from then on", SYNCS, EIO, true, false},
     {"short transfers", SIM_OP_BIT(SIM_OP_WRITE) | SIM_OP_BIT(SIM_OP_READ), 0, true, false},
     {"full disk", FILLS, ENOSPC, true, true},
+    {"no memory once", 0, ENOMEM, false, false},
+    {"no memory from then on", 0, ENOMEM, true, false},
 };
 #define VARIANTS (sizeof variants / sizeof variants[0])
 

@@ -1,9 +1,11 @@
 #include "model/fault.h"
 
 #include "base/fail.h"
+#include "lib/alloc_fault.h"
 #include "lib/test_lib.h"
 #include "model/crash.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 struct run {
@@ -31,6 +33,27 @@ static void run_failed(struct run *r, const char *what)
     }
 }
 
+static bool fails_memory(const struct run *r)
+{
+    return r->config->rule.error == ENOMEM;
+}
+
+static uint64_t faults_fired(const struct run *r)
+{
+    return fails_memory(r) ? alloc_fault_failed() : r->rule->fired;
+}
+
+// Faults begin.
+static void arm(struct run *r)
+{
+    const struct sim_fault *rule = &r->config->rule;
+    if (fails_memory(r)) {
+        alloc_fault_arm(rule->index, rule->sticky ? UINT64_MAX : 1);
+    } else {
+        r->rule = sim_machine_fail(&r->machine, *rule);
+    }
+}
+
 // An error of the store: it must be a typed one and the fault must have fired.
 static void note_error(struct run *r, strata_rc rc)
 {
@@ -41,7 +64,7 @@ static void note_error(struct run *r, strata_rc rc)
         run_failed(r, text);
     } else if (fail_text()[0] == '\0') {
         run_failed(r, "an error without a text");
-    } else if (r->rule->fired == 0) {
+    } else if (faults_fired(r) == 0) {
         snprintf(text, sizeof text, "an error without a fault: %d, %.400s", (int)rc, fail_text());
         run_failed(r, text);
     }
@@ -82,8 +105,10 @@ static void check_opened(struct run *r, const char *when)
     // A commit that failed but is there has contents that the model gave up: look below it.
     uint64_t at = newest < r->model->newest ? newest : r->model->newest;
     r->machine.faults_off = true;
+    alloc_fault_pause();
     bool agrees = r->config->ops->agrees(r->store, r->model, at, false, text);
     r->machine.faults_off = false;
+    alloc_fault_resume();
     if (!agrees) {
         char all[STORE_FAULT_BYTES + 60];
         snprintf(all, sizeof all, "%s: %s", when, text);
@@ -205,7 +230,8 @@ static void end_run(struct run *r)
 {
     char text[STORE_FAULT_BYTES] = {0};
     r->result->seen = r->rule->seen;
-    r->result->fired = r->rule->fired;
+    r->result->fired = faults_fired(r);
+    alloc_fault_disarm();
     sim_machine_heal(&r->machine);
     r->step_name = "end";
     if (r->store != NULL && !r->stop && r->result->fault[0] == '\0' &&
@@ -254,12 +280,16 @@ void fault_run(const struct fault_config *config, struct fault_result *result_ou
     snprintf(r.machine.label, sizeof r.machine.label, "--seed %llu --boundary %llu",
              (unsigned long long)config->seed, (unsigned long long)config->rule.index);
     scenario_init(&r.scenario, config->seed);
-    r.rule = config->created_first ? &config->rule : sim_machine_fail(&r.machine, config->rule);
+    r.rule = &config->rule;
+    alloc_fault_disarm();
+    if (!config->created_first) {
+        arm(&r);
+    }
     if (try_open(&r) || try_open(&r)) {
         check_opened(&r, "after the first open");
     }
     if (config->created_first) {
-        r.rule = sim_machine_fail(&r.machine, config->rule);
+        arm(&r);
     }
     for (uint64_t i = 0;
          i < config->steps && r.store != NULL && !r.stop && result_out->fault[0] == '\0'; i++) {
@@ -267,7 +297,7 @@ void fault_run(const struct fault_config *config, struct fault_result *result_ou
         if (config->verbose) {
             printf("step %llu %s, calls %llu, newest %llu, fired %llu\n", (unsigned long long)i,
                    step_kind_name(r.step.kind), (unsigned long long)r.rule->seen,
-                   (unsigned long long)r.model->newest, (unsigned long long)r.rule->fired);
+                   (unsigned long long)r.model->newest, (unsigned long long)faults_fired(&r));
         }
         do_step(&r);
     }

@@ -14,7 +14,7 @@ struct fault_config {
     struct store_config store;
     uint64_t seed;
     uint64_t steps;
-    struct sim_fault rule;
+    struct sim_fault rule;   // with ENOMEM it counts and fails allocations instead of calls
     bool created_first;      // the rule counts from the end of the first open on
     bool resumes;            // once the fault is over, writes must go on without a reopen
     enum sim_survive policy; // of the crash at the end
