@@ -6,7 +6,9 @@
 //      the next one's header says where the last whole record ended, and is on disk before a commit
 //      of it is acknowledged.
 //   2. Commits are appended in dense order, and the order of segments is that of their numbers.
-//   3. Bytes behind `at` in the active segment belong to an earlier use of the file.
+//   3. No record goes into the last page of a segment: behind a sync there is always room for the
+//      mark that says so, at the latest at close.
+//   4. Bytes behind `at` in the active segment belong to an earlier use of the file.
 #include "wal/wal_private.h"
 
 #include "base/alloc.h"
@@ -271,7 +273,8 @@ static strata_rc wal_next_segment_locked(struct wal *w, uint64_t record_bytes)
 {
     // In a fresh segment, and with a mark before it (news can come while the lock is given back).
     uint64_t mark_end = wal_flow_end(wal_record_begin(WAL_PAGE_BYTES), WAL_MARK_ROOM);
-    uint64_t bytes_min = wal_page_up(wal_flow_end(wal_record_begin(mark_end), record_bytes));
+    uint64_t bytes_min = wal_page_up(wal_flow_end(wal_record_begin(mark_end), record_bytes)) +
+                         WAL_PAGE_BYTES; // the last page is not for records
     struct wal_segment *s;
     strata_rc rc = wal_prepare_take_locked(w, bytes_min, &s);
     return rc == STRATA_OK ? wal_activate_locked(w, s) : rc;
@@ -287,7 +290,7 @@ static strata_rc wal_append_locked(struct wal *w, const struct wal_record *recor
     ASSERT(record->commit == w->mu.commit + 1);
     uint64_t record_bytes = WAL_RECORD_HEADER_BYTES + record->payload.bytes;
     struct wal_placing p = wal_place_locked(w, record_bytes);
-    if (w->mu.cut || p.end > w->mu.active->bytes) {
+    if (w->mu.cut || p.end > w->mu.active->bytes - (MUTANT(49) ? 0 : WAL_PAGE_BYTES)) {
         strata_rc rc = wal_next_segment_locked(w, record_bytes);
         if (rc != STRATA_OK) {
             return rc;

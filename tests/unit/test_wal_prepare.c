@@ -94,7 +94,7 @@ static void close_leaves_no_file_without_records(void **state)
     (void)state;
     struct world *world = world_with_executor();
     world_append(world, 3000);
-    world_append(world, 9000);
+    world_append(world, 4500);
     crank(world); // the second segment is ready
     assert_int_equal(segments_created(world), 2);
     assert_int_equal(wal_close(world->w), STRATA_OK);
@@ -114,7 +114,7 @@ static void failure_ahead_is_reported_only_when_it_matters(void **state)
     sim_machine_fail(
         &world->machine,
         (struct sim_fault){.ops = SIM_OP_BIT(SIM_OP_WRITE), .sticky = true, .error = ENOSPC});
-    world_append(world, 6000);
+    world_append(world, 4000);
     crank(world);
     world_append(world, 200); // there is room in the first segment
     assert_int_equal(world_try_append(world, 9000), STRATA_NO_SPACE);

@@ -317,7 +317,8 @@ static void spare_with_old_records_brings_nothing_back(void **state)
 {
     (void)state;
     struct world *world = world_new(true);
-    world->config.segment_bytes_max = 8192;
+    world->config.segment_bytes_first = 16384;
+    world->config.segment_bytes_max = 16384;
     world_open(world);
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < 20; i++) {
