@@ -167,7 +167,9 @@ static enum damage damage_one(struct sim_disk *disk, struct prng *random, char *
             memcpy(copy, other->inode->current->data, bytes);
         }
         sim_inode_truncate(disk, inode, 0);
-        sim_inode_write(disk, inode, 0, copy, bytes);
+        if (bytes > 0) {
+            sim_inode_write(disk, inode, 0, copy, bytes);
+        }
         free(copy);
     } else {
         replace_sector(disk, inode, damage, random);
