@@ -80,7 +80,9 @@ strata_rc index_encode(const struct index_builder *ib, struct buffer *out)
         struct slice s = next_separator(&all, &commit);
         size_t rest = s.bytes - prefix.bytes;
         to = varint_encode(to, rest);
-        memcpy(to, s.data + prefix.bytes, rest);
+        if (rest != 0) {
+            memcpy(to, s.data + prefix.bytes, rest);
+        }
         to = varint_encode(to + rest, UINT64_MAX - commit);
         struct index_block b;
         memcpy(&b, ib->blocks.data + (size_t)i * sizeof b, sizeof b);

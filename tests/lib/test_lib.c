@@ -159,6 +159,8 @@ void test_options_parse(struct test_options *o, int argc, char **argv)
             o->ops = option_number(argc, argv, &i);
         } else if (strcmp(name, "--seconds") == 0) {
             o->seconds = strtod(option_value(argc, argv, &i), NULL);
+        } else if (strcmp(name, "--until") == 0) {
+            o->until = option_number(argc, argv, &i);
         } else if (strcmp(name, "--boundary") == 0) {
             o->boundary = option_number(argc, argv, &i);
         } else if (strcmp(name, "--policy") == 0) {

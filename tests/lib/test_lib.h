@@ -31,6 +31,7 @@ struct test_options {
     uint64_t count;     // --count N: how many seeds; 0: the program's default
     uint64_t ops;       // --ops N: operations of one run; 0: the program's default
     double seconds;     // --seconds S: stop after this time; 0: no limit
+    uint64_t until;     // --until N: stop once N cases were run; 0: no limit
     uint64_t boundary;  // --boundary N: only this crash boundary; UINT64_MAX: all
     int policy;         // --policy N: only this survival policy; -1: all
     const char *mutant; // --mutant NAME: a planted fault

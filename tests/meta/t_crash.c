@@ -23,7 +23,8 @@ int main(int argc, char **argv)
     uint64_t distinct = 0;
     uint64_t nested = 0;
     double start = test_seconds();
-    for (uint64_t i = 0; i < count && !test_time_is_up(&o); i++) {
+    uint64_t until = o.until > 0 ? o.until : UINT64_MAX;
+    for (uint64_t i = 0; i < count && distinct < until && !test_time_is_up(&o); i++) {
         struct crash_result result;
         struct config c;
         config_make(o.seed + i, &c);

@@ -173,7 +173,9 @@ int main(int argc, char **argv)
     uint64_t count = o.count > 0 ? o.count : o.seconds > 0 ? UINT64_MAX : 3;
     uint64_t ops = o.ops > 0 ? o.ops : 1000;
     uint64_t cases = 0;
-    for (uint64_t seed = o.seed; seed - o.seed < count && !test_time_is_up(&o); seed++) {
+    uint64_t until = o.until > 0 ? o.until : UINT64_MAX;
+    for (uint64_t seed = o.seed; seed - o.seed < count && cases < until && !test_time_is_up(&o);
+         seed++) {
         struct script s = {.ops = NULL};
         script_make(&s, seed, ops);
         for (uint64_t n = 0; n < CONFIG_COUNT && !test_time_is_up(&o); n++) {
