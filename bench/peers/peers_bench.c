@@ -326,6 +326,7 @@ int main(int argc, char **argv)
     parse(argc, argv, &options, &report);
     report.keys = options.workload.keys;
     report.setup = options.workload.setup;
+    report.tries = options.tries;
     if (mkdir(options.workload.dir, 0700) != 0 && access(options.workload.dir, W_OK) != 0) {
         die("cannot write in %s", options.workload.dir);
     }

@@ -93,7 +93,7 @@ static void print_table(const struct report *r, enum measure m, FILE *out)
         for (size_t p = 1; p < r->peer_count; p++) {
             struct spread s = spread_ratio(r, p, row, m);
             char text[64];
-            (void)snprintf(text, sizeof(text), "%.1f (%.1f-%.1f)", s.median, s.least, s.greatest);
+            (void)snprintf(text, sizeof(text), "%.2f (%.2f-%.2f)", s.median, s.least, s.greatest);
             fprintf(out, " %20s |", text);
         }
         fputc('\n', out);
@@ -133,16 +133,19 @@ static void print_conditions(const struct report *r, FILE *out)
         }
     }
     struct spread s = spread_of(others, count);
-    fprintf(out,
-            "%" PRIu64 " keys, %zu repetition%s, engines in turn. Other processes had %.0f %% of "
-            "the machine (%.0f-%.0f %%) while a block ran; %u blocks were voided and run again, %u "
-            "stayed disturbed after the last try. The machine before the first block and after the "
-            "last: memcpy %.0f and %.0f ns a KiB, a dependent load in 64 MiB %.0f and %.0f ns, "
-            "fdatasync %.0f and %.0f us. The driver's own key and value cost %.0f ns of each "
-            "put.\n",
-            r->keys, r->reps, r->reps == 1 ? "" : "s", s.median, s.least, s.greatest, r->voided,
-            r->kept, r->machine[0].copy_ns, r->machine[1].copy_ns, r->machine[0].load_ns,
-            r->machine[1].load_ns, r->machine[0].sync_us, r->machine[1].sync_us, r->driver_ns);
+    fprintf(
+        out,
+        "%" PRIu64 " keys, %zu repetition%s, engines in turn. Other processes had %.0f %% of "
+        "the machine (%.0f-%.0f %%) while a block ran; %u blocks were voided and run again, and "
+        "%u of %zu stayed disturbed after the last of %lu tries%s. The machine before the first "
+        "block and after the "
+        "last: memcpy %.0f and %.0f ns a KiB, a dependent load in 64 MiB %.0f and %.0f ns, "
+        "fdatasync %.0f and %.0f us. The driver's own key and value cost %.0f ns of each "
+        "put.\n",
+        r->keys, r->reps, r->reps == 1 ? "" : "s", s.median, s.least, s.greatest, r->voided,
+        r->kept, count, r->tries, r->kept > 0 ? ", so these figures are provisional" : "",
+        r->machine[0].copy_ns, r->machine[1].copy_ns, r->machine[0].load_ns, r->machine[1].load_ns,
+        r->machine[0].sync_us, r->machine[1].sync_us, r->driver_ns);
 }
 
 void report_print(const struct report *r, FILE *out)

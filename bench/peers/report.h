@@ -19,7 +19,8 @@ struct report {
     struct calibration machine[2]; // before the first block and after the last
     double driver_ns;
     unsigned voided; // blocks that were run again
-    unsigned kept;   // blocks that stayed disturbed after the last try
+    unsigned long tries;
+    unsigned kept; // blocks that stayed disturbed after the last try
 };
 
 void report_print(const struct report *r, FILE *out);
