@@ -176,6 +176,7 @@ static strata_rc flush_source_step(struct flush *f)
 
 // ---- the job
 
+// NOLINTNEXTLINE(readability-function-size): what a flush is, told once
 strata_rc flush_new(const struct compact_env *env, const struct flush_source *sources, size_t count,
                     uint64_t commit, uint64_t memtable_bytes, const struct edit *base,
                     struct flush **flush_out)

@@ -139,6 +139,7 @@ static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space
     return STRATA_OK;
 }
 
+// NOLINTNEXTLINE(readability-function-size): what a merge is, told once
 strata_rc merge_new(const struct compact_env *env, const struct catalog_space *space, bool history,
                     struct tree *tree, const struct shape_job *job, const struct shape *shape,
                     uint64_t slice_bytes, struct merge **merge_out)

@@ -59,6 +59,7 @@ static strata_rc edit_next_table(struct edit *e, struct edit_table **at_out)
     return rc;
 }
 
+// NOLINTNEXTLINE(readability-function-size): the place of a table, told once
 strata_rc edit_add_table(struct edit *e, uint64_t keyspace, bool history, uint32_t level,
                          uint64_t run, const struct table_meta *meta, struct table *table)
 {

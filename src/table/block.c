@@ -271,6 +271,7 @@ static void window_plain(const struct block *b, uint32_t pos, uint32_t count, bo
     }
 }
 
+// NOLINTNEXTLINE(readability-function-size): called once a window; all in registers
 void block_window(const struct block *b, uint32_t from, uint32_t count, bool backward,
                   size_t head_skip, struct kv_entry *entries, uint8_t *keys)
 {

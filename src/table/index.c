@@ -71,7 +71,7 @@ strata_rc index_encode(const struct index_builder *ib, struct buffer *out)
     to = varint_encode(to, INDEX_VERSION);
     to = varint_encode(to, ib->count);
     to = varint_encode(to, prefix.bytes);
-    if (prefix.bytes != 0) {
+    if (prefix.data != NULL && prefix.bytes != 0) {
         memcpy(to, prefix.data, prefix.bytes);
         to += prefix.bytes;
     }
@@ -80,7 +80,7 @@ strata_rc index_encode(const struct index_builder *ib, struct buffer *out)
         struct slice s = next_separator(&all, &commit);
         size_t rest = s.bytes - prefix.bytes;
         to = varint_encode(to, rest);
-        if (rest != 0) {
+        if (s.data != NULL && rest != 0) {
             memcpy(to, s.data + prefix.bytes, rest);
         }
         to = varint_encode(to + rest, UINT64_MAX - commit);
