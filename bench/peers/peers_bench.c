@@ -163,6 +163,7 @@ static void run_all(struct run_options *options, struct report *r)
             w->peer = r->peers[p];
             if (state_find(options->state_path, w, rep, block)) {
                 fprintf(stderr, "repetition %zu, %s: done before\n", rep + 1, w->peer->name);
+                r->kept += block->disturbed;
                 continue;
             }
             bool quiet = false;
@@ -170,11 +171,13 @@ static void run_all(struct run_options *options, struct report *r)
             for (unsigned long i = 0; i < options->tries && !quiet; i++) {
                 struct block_result tried;
                 quiet = run_block(w, &tried);
-                if (i == 0 || tried.others < block->others) {
+                // A quiet block stands, whatever the shares were.
+                if (i == 0 || quiet || tried.others < block->others) {
                     *block = tried;
                 }
                 r->voided += !quiet && i + 1 < options->tries;
             }
+            block->disturbed = !quiet;
             r->kept += !quiet;
             state_add(options->state_path, w, rep, block);
             fprintf(stderr, "repetition %zu, %s: %.0f s, others %.0f %%%s\n", rep + 1,

@@ -47,6 +47,7 @@ struct block_result {
     double anonymous_bytes; // after the reads
     double peak_bytes;      // resident, files that are mapped included
     double others;          // share of the machine that other processes had; the driver's
+    bool disturbed;         // after the last try; the driver's
 };
 
 struct workload {
