@@ -347,9 +347,22 @@ static bool merge_task_step(struct os_task *task)
 
 // ---- the ticker
 
+// Syncs the log when commits wait for it, and once when writing has paused: then the rest of it is
+// synced too and the log gets its idle mark. A stream of commits that asked for no sync gets none.
+static strata_rc tick_log(strata_db *db, uint64_t *seen)
+{
+    uint64_t newest = atomic_load_explicit(&db->visible, memory_order_relaxed);
+    bool paused = newest == *seen;
+    *seen = newest;
+    bool owed =
+        atomic_load_explicit(&db->promised, memory_order_relaxed) > wal_synced_commit(db->wal);
+    return owed || paused ? wal_tick(db->wal) : STRATA_OK;
+}
+
 static void *ticker_run(void *ctx)
 {
     strata_db *db = ctx;
+    uint64_t seen = 0;
     os_mutex_lock(&db->mu.lock);
     while (!atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
         os_cond_wait_for(&db->mu.tick, &db->mu.lock, TICK_NS);
@@ -357,7 +370,7 @@ static void *ticker_run(void *ctx)
         db->mu.retry_error = STRATA_OK;
         os_mutex_unlock(&db->mu.lock);
         // Also when the database is read-only by an error: commits before it are to be synced.
-        strata_rc rc = wal_tick(db->wal);
+        strata_rc rc = tick_log(db, &seen);
         if (rc != STRATA_OK) {
             db_fail(db, rc);
         }
@@ -435,6 +448,7 @@ strata_rc db_wait_idle(strata_db *db)
     if (db->read_only) {
         return STRATA_OK;
     }
+    background_schedule(db);
     os_mutex_lock(&db->mu.lock);
     for (;;) {
         struct found_job found;
@@ -450,9 +464,8 @@ strata_rc db_wait_idle(strata_db *db)
             !find_job_locked(db, &found)) {
             break;
         }
-        db->executor->submit(db->executor, &db->flush_task);
-        for (uint32_t i = 0; i < db->worker_count; i++) {
-            db->executor->submit(db->executor, &db->workers[i].task);
+        if (!db->mu.flush_running && db->mu.merges_running == 0) {
+            background_schedule(db);
         }
         db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
     }

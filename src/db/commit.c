@@ -239,6 +239,16 @@ strata_rc db_commit_space_locked(strata_db *db, struct slice ops, uint64_t *comm
     return STRATA_OK;
 }
 
+// The ticker is to sync the commit. Relaxed: a tick that misses it is followed by another.
+static void promise(strata_db *db, uint64_t commit)
+{
+    uint64_t before = atomic_load_explicit(&db->promised, memory_order_relaxed);
+    while (before < commit &&
+           !atomic_compare_exchange_weak_explicit(&db->promised, &before, commit,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
 // Makes the commit durable as asked, counts it and reports its number.
 static strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
                                size_t bytes)
@@ -249,6 +259,9 @@ static strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t 
         *how->commit_out = commit;
     }
     if (MUTANT(20) || (how != NULL && how->durability != STRATA_SYNC)) {
+        if (how != NULL && how->durability == STRATA_SYNC_BACKGROUND) {
+            promise(db, commit);
+        }
         return STRATA_OK;
     }
     strata_rc rc = wal_sync(db->wal, commit);

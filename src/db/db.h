@@ -106,7 +106,8 @@ struct strata_db {
 
     // Readers.
     _Atomic(struct view *) view;
-    _Atomic uint64_t visible; // the newest commit that is applied whole
+    _Atomic uint64_t visible;  // the newest commit that is applied whole
+    _Atomic uint64_t promised; // the newest commit that is to be synced in the background
 
     struct {
         struct os_mutex lock;
