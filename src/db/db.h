@@ -191,6 +191,11 @@ strata_rc db_file_cache_new(struct os_machine *machine, struct os_dir *dir, uint
                             struct os_file_cache **cache_out) STRATA_MUST_CHECK;
 // Recovers the log into memtables and tables and leaves the database ready to be published.
 strata_rc db_recover(strata_db *db) STRATA_MUST_CHECK;
+// STRATA_CORRUPT when manifest (`edits` of it) and log prove each other incomplete: a mark in the
+// log names more edits, or a keyspace was created, by a commit that was synced first, behind its
+// end.
+strata_rc db_compare_log(const struct os_dir *dir, const struct catalog *catalog, uint64_t edits,
+                         const struct wal_recovery *found) STRATA_MUST_CHECK;
 // Removes files with our names that nothing refers to.
 strata_rc db_remove_obsolete(strata_db *db) STRATA_MUST_CHECK;
 // The greatest number in any of our names in the directory; and whether it holds logs or tables.

@@ -259,6 +259,27 @@ static strata_rc relog(struct recovery *r, uint64_t last_commit)
     return rc;
 }
 
+strata_rc db_compare_log(const struct os_dir *dir, const struct catalog *catalog, uint64_t edits,
+                         const struct wal_recovery *found)
+{
+    if (found->edits_marked > edits) {
+        return fail(STRATA_CORRUPT,
+                    "the manifest of %s holds %llu edits, but the log says that %llu were synced",
+                    dir->path, (unsigned long long)edits, (unsigned long long)found->edits_marked);
+    }
+    for (uint32_t i = 0; i < catalog->space_count; i++) {
+        const struct catalog_space *space = &catalog->spaces[i];
+        if (space->created_commit > found->last_commit) {
+            return fail(STRATA_CORRUPT,
+                        "the log of %s ends at commit %llu, but keyspace \"%s\" was created by "
+                        "commit %llu, which was synced",
+                        dir->path, (unsigned long long)found->last_commit, space->name,
+                        (unsigned long long)space->created_commit);
+        }
+    }
+    return STRATA_OK;
+}
+
 strata_rc db_recover(strata_db *db)
 {
     struct recovery r = {.db = db};
@@ -273,10 +294,8 @@ strata_rc db_recover(strata_db *db)
         rc = wal_recover(db->dir, flushed, db->edit.catalog->log_first_segment, recover_record, &r,
                          &found);
     }
-    if (rc == STRATA_OK && found.edits_marked > edits) {
-        rc = fail(STRATA_CORRUPT,
-                  "the manifest of %s holds %llu edits, but the log says that %llu were synced",
-                  db->dir->path, (unsigned long long)edits, (unsigned long long)found.edits_marked);
+    if (rc == STRATA_OK) {
+        rc = db_compare_log(db->dir, db->edit.catalog, edits, &found);
     }
     if (rc == STRATA_OK && found.incarnation_max >= db->incarnation) {
         db->incarnation = found.incarnation_max + 1;

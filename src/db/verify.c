@@ -83,9 +83,13 @@ static strata_rc verify_all(struct verifier *v, const struct table_env *env)
     }
     if (rc == STRATA_OK) {
         struct wal_recovery found;
-        rc = note(v, wal_recover(env->dir, catalog->flushed_commit, catalog->log_first_segment,
-                                 verify_record, v, &found));
+        rc = wal_recover(env->dir, catalog->flushed_commit, catalog->log_first_segment,
+                         verify_record, v, &found);
         v->report->files += found.segments;
+        if (rc == STRATA_OK) {
+            rc = db_compare_log(env->dir, catalog, catalog->edits, &found);
+        }
+        rc = note(v, rc);
     }
     catalog_unref(catalog);
     return rc;
