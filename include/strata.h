@@ -159,7 +159,6 @@ typedef struct strata_options {
     strata_log_append log_append;
     uint64_t log_segment_bytes; // greatest size of a log segment; default 64 MiB; 16 KiB - 1 GiB
     uint64_t log_bytes_max;     // seal memtables when the log holds more; default 4 segments
-    bool verify_off;            // reserved: must be false, checksums are always verified
     strata_keyspace_options keyspace; // of the keyspace "default", when it is created
     // When not NULL: called for every event, from whatever thread it happens in, without locks
     // held. It must be quick and must not close the database.

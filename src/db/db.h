@@ -114,7 +114,6 @@ struct strata_db {
         uint64_t last_commit;
         int64_t last_time_us;
         struct generation *active;
-        struct buffer scratch; // the encoding of a single operation
     } commit;
 
     struct {

@@ -72,9 +72,6 @@ static strata_rc resolve_flags(const strata_options *o)
         return fail(STRATA_INVALID, "option log_append is %d, which is no strata_log_append",
                     (int)o->log_append);
     }
-    if (o->verify_off) {
-        return fail(STRATA_UNSUPPORTED, "option verify_off: checksums are always verified");
-    }
     return STRATA_OK;
 }
 
@@ -186,7 +183,6 @@ static void db_free(strata_db *db)
     }
     free(db->spaces);
     free(db->times.seconds);
-    buffer_release(&db->commit.scratch);
     os_cond_release(&db->mu.changed);
     os_cond_release(&db->mu.tick);
     os_mutex_release(&db->commit.lock);

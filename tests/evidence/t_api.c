@@ -625,8 +625,6 @@ static void option_numbers(const char *path)
           .flags = STRATA_OPEN_CREATE,
           .log_segment_bytes = 2048ull * MIB},
          STRATA_INVALID},
-        {{.struct_bytes = sizeof(strata_options), .flags = STRATA_OPEN_CREATE, .verify_off = true},
-         STRATA_UNSUPPORTED},
         {{.struct_bytes = sizeof(strata_options),
           .flags = STRATA_OPEN_CREATE,
           .keyspace = {.struct_bytes = SIZE_MAX}},
