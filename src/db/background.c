@@ -452,8 +452,8 @@ strata_rc db_wait_idle(strata_db *db)
     os_mutex_lock(&db->mu.lock);
     for (;;) {
         struct found_job found;
-        if (db->mu.error != STRATA_OK) {
-            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+        rc = db_sticky_error_locked(db);
+        if (rc != STRATA_OK) {
             break;
         }
         if (db->mu.retry_error != STRATA_OK) {

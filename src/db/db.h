@@ -207,6 +207,9 @@ uint64_t db_new_run_number(void *db);
 
 // Makes the database read-only for good and keeps the thread's error text. Returns rc.
 strata_rc db_fail(strata_db *db, strata_rc rc);
+// STRATA_READ_ONLY, with the text of the error that made it so, or STRATA_OK; under mu.lock. What
+// every wait for background work asks before it goes on waiting.
+strata_rc db_sticky_error_locked(const strata_db *db) STRATA_MUST_CHECK;
 // STRATA_OK, or why nothing can be written (sticky error, read-only, wrong process, broken ASSERT).
 strata_rc db_writable(strata_db *db) STRATA_MUST_CHECK;
 // STRATA_INVALID for NULL, closed or inherited handles.

@@ -36,8 +36,8 @@ static strata_rc wait_for_place_locked(strata_db *db)
     uint64_t began = 0;
     strata_rc rc = STRATA_OK;
     while (db->mu.sealed_count >= DB_SEALED_MAX) {
-        if (db->mu.error != STRATA_OK) {
-            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+        rc = db_sticky_error_locked(db);
+        if (rc != STRATA_OK) {
             break;
         }
         if (db->mu.retry_error != STRATA_OK) {
@@ -119,8 +119,8 @@ strata_rc db_flush(strata_db *db)
     }
     os_mutex_lock(&db->mu.lock);
     while (db->mu.sealed_count > 0 && db->mu.sealed[0]->sealed_commit <= upto) {
-        if (db->mu.error != STRATA_OK) {
-            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+        rc = db_sticky_error_locked(db);
+        if (rc != STRATA_OK) {
             break;
         }
         db->executor->submit(db->executor, &db->flush_task);
@@ -158,8 +158,8 @@ static strata_rc wait_for_level0(strata_db *db, const strata_write *how)
     metrics_add(&db->metrics, METRIC_commit_waits, 1);
     os_mutex_lock(&db->mu.lock);
     while (atomic_load_explicit(&db->admission_wait, memory_order_relaxed)) {
-        if (db->mu.error != STRATA_OK) {
-            rc = fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+        rc = db_sticky_error_locked(db);
+        if (rc != STRATA_OK) {
             break;
         }
         for (uint32_t i = 0; i < db->worker_count; i++) {

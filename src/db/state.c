@@ -55,6 +55,13 @@ strata_rc db_fail(strata_db *db, strata_rc rc)
     return rc;
 }
 
+strata_rc db_sticky_error_locked(const strata_db *db)
+{
+    return db->mu.error == STRATA_OK
+               ? STRATA_OK
+               : fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+}
+
 strata_rc db_writable(strata_db *db)
 {
     if (db->read_only) {
@@ -68,8 +75,7 @@ strata_rc db_writable(strata_db *db)
         return STRATA_OK;
     }
     os_mutex_lock(&db->mu.lock);
-    strata_rc rc =
-        fail(STRATA_READ_ONLY, "read-only after an earlier error: %s", db->mu.error_text);
+    strata_rc rc = db_sticky_error_locked(db);
     os_mutex_unlock(&db->mu.lock);
     return rc;
 }
