@@ -106,8 +106,25 @@ typedef enum strata_compression {
     STRATA_COMPRESSION_ZSTD = 3
 } strata_compression;
 
+// Which past versions a keyspace keeps. A snapshot keeps its own commit readable whatever is said
+// here; what falls outside is dropped by background work, and a read that would need it is
+// STRATA_TRIMMED.
+typedef enum strata_retention {
+    STRATA_RETENTION_DEFAULT = 0,  // all
+    STRATA_RETENTION_ALL = 1,      // every version, for ever
+    STRATA_RETENTION_VERSIONS = 2, // of each key at least the last `retention_versions`
+    STRATA_RETENTION_AGE = 3,      // every commit of the last `retention_seconds`
+    STRATA_RETENTION_NONE = 4      // the present, and what snapshots and iterators need
+} strata_retention;
+
+typedef enum strata_separation {
+    STRATA_SEPARATION_DEFAULT = 0, // on
+    STRATA_SEPARATION_ON = 1,      // values of `separate_bytes` or more go to value files
+    STRATA_SEPARATION_OFF = 2      // every value stands beside its key
+} strata_separation;
+
 // Options of one keyspace, stored with it when it is created. Options given for a keyspace that
-// exists already are not looked at.
+// exists already are not looked at. Those under "live" can be changed by strata_keyspace_alter.
 typedef struct strata_keyspace_options {
     size_t struct_bytes;
     strata_shape shape;
@@ -118,6 +135,17 @@ typedef struct strata_keyspace_options {
     uint32_t history_block_bytes; // default 32 KiB; 1 KiB - 256 KiB
     uint32_t level0_runs_max;     // hard bound on runs of level 0; default 20; 4 - 256
     uint32_t size_ratio;          // bytes of a level over bytes of the one above; default 8; 2 - 64
+    // Live.
+    strata_separation separation;
+    uint32_t separate_bytes;              // default 2 KiB; 64 - 1 MiB
+    strata_compression value_compression; // of separated values; default none
+    strata_retention retention;
+    uint32_t retention_versions;  // for RETENTION_VERSIONS; default 1; the present one counts
+    uint32_t retention_seconds;   // for RETENTION_AGE; default 86,400 (a day)
+    uint32_t expire_seconds;      // a put without an expiry of its own expires after so long;
+                                  // default 0: never
+    uint32_t space_bound_percent; // disk use is kept under this share of what is live and retained,
+                                  // plus the log and a memtable; default 150; 110 - 1000
 } strata_keyspace_options;
 #define STRATA_KEYSPACE_OPTIONS_INIT                                                               \
     {                                                                                              \
@@ -193,6 +221,14 @@ STRATA_API strata_rc strata_keyspace_create(strata_db *db, const char *name,
                                             strata_keyspace **keyspace_out) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_keyspace_open(strata_db *db, const char *name,
                                           strata_keyspace **keyspace_out) STRATA_MUST_CHECK;
+// Changes the live options of a keyspace (NULL: "default"); a zero leaves a member as it is, and
+// members that are not live must be zero. Durable when the call returns; old data follows as it is
+// compacted. What an earlier retention let go does not come back. To end a default expiry give
+// STRATA_NEVER_SECONDS.
+#define STRATA_NEVER_SECONDS UINT32_MAX
+STRATA_API strata_rc strata_keyspace_alter(strata_db *db, strata_keyspace *keyspace,
+                                           const strata_keyspace_options *options)
+    STRATA_MUST_CHECK;
 // Ends the keyspace's present and its past. The name may be used again; the number is not.
 STRATA_API strata_rc strata_keyspace_drop(strata_db *db, const char *name) STRATA_MUST_CHECK;
 
@@ -227,7 +263,12 @@ typedef struct strata_write {
     strata_durability durability;
     uint32_t flags;       // STRATA_NO_WAIT
     uint64_t *commit_out; // when not NULL: receives the number of the commit
+    // Of puts: when the value ceases to be, in microseconds since 1970; 0: what the keyspace says;
+    // STRATA_NEVER: never. Rounded up to a whole second. A read now hides what has expired by now,
+    // a read as of a commit judges by the time of that commit. Not looked at by strata_commit.
+    int64_t expires_unix_us;
 } strata_write;
+#define STRATA_NEVER INT64_MAX
 #define STRATA_WRITE_INIT                                                                          \
     {                                                                                              \
         .struct_bytes = sizeof(strata_write)                                                       \
@@ -250,6 +291,10 @@ STRATA_API strata_rc strata_delete_range(strata_db *db, const strata_write *how,
 STRATA_API strata_rc strata_batch_new(strata_db *db, strata_batch **batch_out) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_batch_put(strata_batch *batch, strata_keyspace *keyspace,
                                       strata_slice key, strata_slice value) STRATA_MUST_CHECK;
+// As strata_batch_put, with strata_write.expires_unix_us.
+STRATA_API strata_rc strata_batch_put_expiring(strata_batch *batch, strata_keyspace *keyspace,
+                                               strata_slice key, strata_slice value,
+                                               int64_t expires_unix_us) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_batch_delete(strata_batch *batch, strata_keyspace *keyspace,
                                          strata_slice key) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_batch_delete_range(strata_batch *batch, strata_keyspace *keyspace,
@@ -262,6 +307,20 @@ STRATA_API void strata_batch_free(strata_batch *batch); // NULL is ignored
 // STRATA_INVALID for an empty batch. *commit_out (may be NULL) is the commit's number.
 STRATA_API strata_rc strata_commit(strata_db *db, const strata_write *how, strata_batch *batch,
                                    uint64_t *commit_out) STRATA_MUST_CHECK;
+
+// Writing one value piece by piece, in flat memory, up to 4 GiB - 1 bytes: nothing is visible
+// before strata_put_finish, which is one commit. `how` is as for strata_put and copied, but its
+// pointers must live until the end. One thread at a time. In a keyspace without separation a value
+// that is written so is separated all the same when it is longer than a MiB.
+typedef struct strata_put_stream strata_put_stream;
+STRATA_API strata_rc strata_put_begin(strata_db *db, const strata_write *how, strata_slice key,
+                                      strata_put_stream **stream_out) STRATA_MUST_CHECK;
+// After an error the stream can only be aborted.
+STRATA_API strata_rc strata_put_append(strata_put_stream *stream, const void *data,
+                                       size_t bytes) STRATA_MUST_CHECK;
+// Commits and frees the stream, whatever is returned.
+STRATA_API strata_rc strata_put_finish(strata_put_stream *stream) STRATA_MUST_CHECK;
+STRATA_API void strata_put_abort(strata_put_stream *stream); // frees it; NULL is ignored
 
 // Waits until every commit acknowledged so far is on disk.
 STRATA_API strata_rc strata_sync(strata_db *db) STRATA_MUST_CHECK;
@@ -317,6 +376,18 @@ STRATA_API strata_rc strata_get_many(strata_db *db, const strata_read *how, size
                                      const strata_slice *keys, strata_value *values_out,
                                      strata_rc *rc_out) STRATA_MUST_CHECK;
 
+// Reading one value piece by piece, in flat memory. STRATA_NOT_FOUND as for strata_get. The reader
+// goes on reading that version, whatever happens to the key. One thread at a time.
+typedef struct strata_value_reader strata_value_reader;
+STRATA_API strata_rc strata_value_open(strata_db *db, const strata_read *how, strata_slice key,
+                                       strata_value_reader **reader_out) STRATA_MUST_CHECK;
+STRATA_API uint64_t strata_value_reader_bytes(const strata_value_reader *reader);
+STRATA_API uint64_t strata_value_reader_commit(const strata_value_reader *reader);
+// Up to `bytes` bytes from `offset` on; *read_out is less only at the end of the value.
+STRATA_API strata_rc strata_value_read(strata_value_reader *reader, uint64_t offset, void *to,
+                                       size_t bytes, size_t *read_out) STRATA_MUST_CHECK;
+STRATA_API void strata_value_close(strata_value_reader *reader); // NULL is ignored
+
 // An iterator shows the live entries of one keyspace in key order, at one commit. It begins
 // nowhere: position it with first, last, seek or seek_before. Bounds are copied. The positioning
 // calls return STRATA_OK on an entry, STRATA_END past either end, STRATA_YIELD when the step budget
@@ -335,7 +406,11 @@ STRATA_API strata_rc strata_iter_prev(strata_iter *iter) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_iter_resume(strata_iter *iter) STRATA_MUST_CHECK;
 // Valid while the iterator stands on an entry, until its next call. Empty slices elsewhere.
 STRATA_API strata_slice strata_iter_key(const strata_iter *iter);
+// A separated value that is not in memory yet is read when it is asked for; if that fails the slice
+// is empty and strata_iter_value_error says why.
 STRATA_API strata_slice strata_iter_value(const strata_iter *iter);
+// STRATA_OK, or why the last strata_iter_value could not give the value.
+STRATA_API strata_rc strata_iter_value_error(const strata_iter *iter);
 STRATA_API uint64_t strata_iter_commit(const strata_iter *iter); // that wrote the entry
 STRATA_API void strata_iter_close(strata_iter *iter);            // NULL is ignored
 
@@ -350,6 +425,12 @@ STRATA_API void strata_snapshot_release(strata_snapshot *snapshot); // NULL is i
 
 // The newest commit that readers see; 0 in an empty database.
 STRATA_API uint64_t strata_newest_commit(strata_db *db);
+
+// The oldest commit that retention promises of a keyspace (NULL: "default"): reads as of an older
+// one are STRATA_TRIMMED. 0: the whole past is kept. With RETENTION_VERSIONS it says nothing of
+// single keys.
+STRATA_API strata_rc strata_oldest_commit(strata_db *db, strata_keyspace *keyspace,
+                                          uint64_t *commit_out) STRATA_MUST_CHECK;
 
 // The last commit at or before a Unix time in microseconds; 0 when there is none. Kept to a second
 // for commits that are no longer in memory; it then names the last commit of that second or
@@ -400,6 +481,33 @@ STRATA_API strata_rc strata_compact(strata_db *db, strata_keyspace *keyspace,
                                     bool (*progress)(void *ctx, uint64_t bytes_done,
                                                      uint64_t bytes_total),
                                     void *ctx) STRATA_MUST_CHECK;
+
+// As strata_compact, and writes the keyspace's separated values anew in key order, so that scans
+// read their files from front to back.
+STRATA_API strata_rc strata_compact_values(strata_db *db, strata_keyspace *keyspace,
+                                           bool (*progress)(void *ctx, uint64_t bytes_done,
+                                                            uint64_t bytes_total),
+                                           void *ctx) STRATA_MUST_CHECK;
+
+// Where a keyspace's bytes on disk are, by cause. Those of tables are shares of whole files,
+// estimated from counts; sums are exact.
+typedef struct strata_space {
+    uint64_t live_bytes;       // keys and values of the present, as far as merges know
+    uint64_t history_bytes;    // retained versions and receipts
+    uint64_t superseded_bytes; // older versions, and deletes, that merges will take out of the live
+                               // tree: estimated
+    uint64_t delete_bytes;     // of those, deletes and range deletes
+    uint64_t dead_value_bytes; // in value files, referenced by nothing any more
+    uint64_t table_bytes;      // all table files
+    uint64_t value_bytes;      // all value files, also those being written
+    uint64_t log_bytes;        // of the database: log segments, spare ones included
+    uint64_t memtable_bytes;   // of the database: one memtable, as allowed for by the bound
+    uint64_t disk_bytes;       // table_bytes + value_bytes + log_bytes
+    uint64_t bound_bytes;      // space_bound x (live + history) + log + memtable
+    uint64_t debt_bytes;       // that background work will give back to stay under the bound
+} strata_space;
+STRATA_API strata_rc strata_space_of(strata_db *db, strata_keyspace *keyspace,
+                                     strata_space *space_out) STRATA_MUST_CHECK;
 
 // Waits until background work has nothing to do.
 STRATA_API strata_rc strata_wait_idle(strata_db *db) STRATA_MUST_CHECK;

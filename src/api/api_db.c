@@ -128,7 +128,7 @@ strata_rc strata_compact(strata_db *db, strata_keyspace *keyspace,
     if (rc == STRATA_OK && keyspace != NULL) {
         rc = space_resolve(db, keyspace, &space);
     }
-    return rc == STRATA_OK ? db_compact(db, space, progress, ctx) : rc;
+    return rc == STRATA_OK ? db_compact(db, space, false, progress, ctx) : rc;
 }
 
 strata_rc strata_wait_idle(strata_db *db)

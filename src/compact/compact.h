@@ -11,6 +11,28 @@
 #include "memtable/memtable.h"
 #include "shape/shape.h"
 
+// What retention lets go in one keyspace, fixed when a job begins with it. The database has
+// published the floor to readers before it looked which commits are registered, so whoever
+// registers later reads at the floor or above (architecture, section 8).
+struct compact_trim {
+    uint64_t floor;        // versions that ended by it may go; 0: none may
+    int64_t floor_time_us; // no later than the time of commit `floor`, whole seconds
+    // Registered commits, ascending: what they need stays. times_us[i], whole seconds, is no later
+    // than the time of commits[i]. Owned: compact_trim_release.
+    uint64_t *commits;
+    int64_t *times_us;
+    size_t count;
+    uint32_t versions; // keep the last so many of each key (with the present one); 0: no such rule
+};
+// Must the version [begin, end) stay? A receipt (begin == end) stays while the floor is below it.
+// `expiry` (0: never) ends a version as a delete would.
+bool compact_trim_keeps(const struct compact_trim *t, uint64_t begin, uint64_t end,
+                        uint64_t expiry);
+// Is a live put that was written at `begin` and expires at `expiry` absent for every read that may
+// still be asked? Then it counts as a delete.
+bool compact_trim_expired(const struct compact_trim *t, uint64_t begin, uint64_t expiry);
+void compact_trim_release(struct compact_trim *t); // zeroed: nothing to do
+
 // What a job needs of its database.
 struct compact_env {
     struct table_env tables;
@@ -24,9 +46,12 @@ struct compact_env {
     strata_rc (*install)(void *ctx, struct edit *e);
     // The time of a commit, as closely as it is known; 0 when it is not.
     int64_t (*commit_time)(void *ctx, uint64_t commit);
-    // True when the version with interval [begin, end) must be kept in history (retention "all":
-    // always true). A receipt (begin == end) is kept when this is true for it.
-    bool (*keep)(void *ctx, uint64_t keyspace, uint64_t begin, uint64_t end);
+    // Fills what retention lets go now in a keyspace. A job asks once for each keyspace, before its
+    // first entry; when it dropped anything because of a floor, its edits set that floor.
+    strata_rc (*trim)(void *ctx, uint64_t keyspace, struct compact_trim *trim_out);
+    // The logical value file (a reference to its present physical file, for the caller to give
+    // back), for jobs that read values. STRATA_CORRUPT when it is not there.
+    strata_rc (*value_file)(void *ctx, uint64_t logical, struct value_file **file_out);
     // True when the database wants the job to stop at the next step (close, cancel): the step
     // answers STRATA_BUSY.
     bool (*stopping)(void *ctx);
@@ -34,7 +59,7 @@ struct compact_env {
 };
 
 struct compact_progress {
-    uint64_t bytes_read, bytes_written; // table bytes
+    uint64_t bytes_read, bytes_written; // table bytes, and value bytes of jobs that write values
     uint64_t entries_in, entries_out, ejected, receipts, dropped, tables_moved;
     uint64_t blocks_passed; // taken over whole; their entries count as in and out
     uint64_t blocks_handed; // of those, put into the cache because they were there before
@@ -86,5 +111,37 @@ uint64_t merge_bytes_total(const struct merge *m); // of the inputs
 // its place would collide with later slices.
 uint64_t merge_ejected_run(const struct merge *m);
 void merge_free(struct merge *m); // as flush_free
+// Before the first step of a merge of a live or history tree: separated values are written anew, in
+// key order, as the keyspace's options say now; values that are no longer to be separated go back
+// beside their keys. Also done without being asked for, entry by entry, when separation was turned
+// on, off or changed since the entry was written.
+void merge_rewrite_values(struct merge *m);
+
+// ---- tables that leave unread
+
+// Makes the edit that takes out of a keyspace every table of which nothing must stay: history
+// tables outside of what is retained, and live tables that a newer range delete covers whole (and
+// whose versions are not retained) with nothing else in their way (architecture, section 5,
+// "excise"). `claims`: runs of jobs under way, whose tables are left alone. The edit also sets the
+// floor. *bytes_out: of the files that leave; 0: there is nothing to install.
+strata_rc compact_excise(const struct compact_trim *trim, const struct catalog_space *space,
+                         const struct shape_claims *claims, struct edit *e,
+                         uint64_t *bytes_out) STRATA_MUST_CHECK;
+
+// ---- value garbage
+
+struct value_rewrite;
+
+// Writes what the trees of `catalog` still refer to in the physical files `victims` (of one
+// keyspace) to one new physical file, by ordinal, and installs one edit that puts it in their
+// place; a victim that nothing refers to just leaves. Writes no keys. The victims must not be taken
+// by another rewrite meanwhile; merges may go on: they only ever refer to less. A keyspace that is
+// dropped meanwhile makes the install leave them out.
+strata_rc value_rewrite_new(const struct compact_env *env, struct catalog *catalog,
+                            const uint64_t *victims, size_t count,
+                            struct value_rewrite **rewrite_out) STRATA_MUST_CHECK;
+strata_rc value_rewrite_step(struct value_rewrite *r, bool *done_out) STRATA_MUST_CHECK;
+const struct compact_progress *value_rewrite_progress(const struct value_rewrite *r);
+void value_rewrite_free(struct value_rewrite *r); // as flush_free
 
 #endif

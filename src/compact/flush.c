@@ -12,6 +12,7 @@
 struct flush {
     struct compact_env env;
     struct compact_progress progress;
+    struct compact_trim trim; // of source `at`, while it is open
     struct flush_source *sources;
     size_t count;
     size_t at; // the source in work
@@ -118,6 +119,7 @@ static void flush_close_source(struct flush *f)
     eject_older_release(&f->older);
     output_release(&f->live);
     output_release(&f->history);
+    compact_trim_release(&f->trim);
     f->open = false;
 }
 
@@ -129,13 +131,17 @@ static strata_rc flush_open_source(struct flush *f)
     const struct range_dels *dels = NULL;
     f->open = true;
     f->pass = (struct live_pass){.env = &f->env,
+                                 .trim = &f->trim,
                                  .keyspace = source->space->number,
                                  .older = &f->older,
                                  .live = &f->live,
                                  .history = &f->history,
                                  .slice_bytes = UINT64_MAX};
     flush_place_outputs(f, source->space);
-    strata_rc rc = flush_note_older(&f->older, source->space->live);
+    strata_rc rc = f->env.trim(f->env.ctx, source->space->number, &f->trim);
+    if (rc == STRATA_OK) {
+        rc = flush_note_older(&f->older, source->space->live);
+    }
     if (rc == STRATA_OK) {
         rc = memtable_range_dels(source->memtable, &dels);
     }

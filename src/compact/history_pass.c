@@ -54,7 +54,7 @@ static strata_rc history_pass_entry(struct history_pass *p, const struct kv_entr
     struct kv_entry version = *e;
     progress->entries_in++;
     if (!eject_interval(&p->rule, &version) ||
-        !p->env->keep(p->env->ctx, p->keyspace, version.commit, version.end)) {
+        !compact_trim_keeps(p->trim, version.commit, version.end, version.expiry)) {
         progress->dropped++;
         return STRATA_OK;
     }

@@ -9,6 +9,7 @@
 
 struct history_pass {
     const struct compact_env *env;
+    const struct compact_trim *trim;
     uint64_t keyspace;
     struct output *out;
     uint64_t slice_bytes; // a slice ends after a table when so much is complete

@@ -84,9 +84,8 @@ static strata_rc live_pass_eject(struct live_pass *p, const struct kv_entry *e, 
     if (MUTANT(24)) {
         return STRATA_OK;
     }
-    const struct compact_env *env = p->env;
     struct compact_progress *progress = p->live->set->progress;
-    if (!env->keep(env->ctx, p->keyspace, e->commit, end)) {
+    if (!compact_trim_keeps(p->trim, e->commit, end, e->expiry)) {
         progress->dropped++;
         return STRATA_OK;
     }

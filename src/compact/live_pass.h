@@ -13,6 +13,7 @@
 
 struct live_pass {
     const struct compact_env *env;
+    const struct compact_trim *trim;
     uint64_t keyspace;
     const struct eject_older *older;
     struct output *live;

@@ -21,6 +21,7 @@
 struct merge {
     struct compact_env env;
     struct compact_progress progress;
+    struct compact_trim trim;
     bool history;
     bool open;                  // a pass is running over the group
     struct catalog_space space; // number, name and options only
@@ -158,6 +159,9 @@ strata_rc merge_new(const struct compact_env *env, const struct catalog_space *s
     tree_ref(tree);
     output_set_init(&m->set, &m->env, &m->progress);
     strata_rc rc = merge_set_up(m, space, shape);
+    if (rc == STRATA_OK) {
+        rc = m->env.trim(m->env.ctx, space->number, &m->trim);
+    }
     if (rc != STRATA_OK) {
         merge_free(m);
         return rc;
@@ -292,6 +296,7 @@ static strata_rc merge_begin_live(struct merge *m, const struct merge_group *g,
                                   struct kv_cursor **cursors, uint32_t count)
 {
     m->live_pass = (struct live_pass){.env = &m->env,
+                                      .trim = &m->trim,
                                       .keyspace = m->space.number,
                                       .older = &m->older,
                                       .live = &m->main,
@@ -331,6 +336,7 @@ static strata_rc merge_open_group(struct merge *m, const struct merge_group *g)
         return merge_begin_live(m, g, cursors, count);
     }
     m->history_pass = (struct history_pass){.env = &m->env,
+                                            .trim = &m->trim,
                                             .keyspace = m->space.number,
                                             .out = &m->main,
                                             .slice_bytes = m->slice_bytes};
@@ -377,7 +383,7 @@ static strata_rc merge_rewrite_step(struct merge *m, const struct merge_group *g
 static bool merge_is_trimmed(const struct merge *m, const struct table_meta *meta)
 {
     return m->history &&
-           !m->env.keep(m->env.ctx, m->space.number, meta->commit_least, meta->end_greatest);
+           !compact_trim_keeps(&m->trim, meta->commit_least, meta->end_greatest, 0);
 }
 
 static strata_rc merge_pass_over(struct merge *m, const struct merge_group *g)
@@ -469,6 +475,7 @@ void merge_free(struct merge *m)
     output_set_release(&m->set);
     merge_plan_release(&m->plan);
     eject_older_release(&m->older);
+    compact_trim_release(&m->trim);
     free(m->space.name);
     tree_unref(m->tree);
     free(m);

@@ -11,15 +11,6 @@
 
 #define TICK_NS 50000000u
 
-static bool env_keep(void *ctx, uint64_t keyspace, uint64_t begin, uint64_t end)
-{
-    (void)ctx;
-    (void)keyspace;
-    (void)begin;
-    (void)end;
-    return true; // retention "all"
-}
-
 static bool env_stopping(void *ctx)
 {
     const strata_db *db = ctx;
@@ -34,7 +25,8 @@ struct compact_env db_compact_env(strata_db *db)
                                 .new_run_number = db_new_run_number,
                                 .install = db_install,
                                 .commit_time = times_of,
-                                .keep = env_keep,
+                                .trim = db_trim,
+                                .value_file = db_value_file,
                                 .stopping = env_stopping,
                                 .ctx = db};
 }

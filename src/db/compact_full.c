@@ -7,6 +7,7 @@
 #define FULL_ROUNDS_MAX 8u // of up to 64 runs each, far more than the bounds of levels allow
 
 struct full_compaction {
+    bool values; // separated values are written anew
     bool (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
     uint64_t done, total; // bytes
@@ -128,10 +129,10 @@ static void let_merges_go(strata_db *db)
     background_schedule(db);
 }
 
-strata_rc db_compact(strata_db *db, struct strata_keyspace *space,
+strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
                      bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
-    struct full_compaction full = {.progress = progress, .ctx = ctx};
+    struct full_compaction full = {.progress = progress, .ctx = ctx, .values = values};
     strata_rc rc = db_flush(db);
     if (rc != STRATA_OK) {
         return rc;

@@ -32,6 +32,7 @@
 #define DB_MERGE_SLICE_BYTES (64ull << 20) // output of one slice of a merge
 #define DB_RELOG_BYTES_MAX (128u << 10)    // a longer log tail is flushed at open, not logged again
 #define DB_MANIFEST_BYTES_MAX (4ull << 20) // a longer manifest is rewritten
+#define DB_GENERATION_VALUE_FILES_MAX 64u  // then it is sealed
 
 // A keyspace while the database is open. Never freed before close, so that handles stay valid.
 struct strata_keyspace {
@@ -42,6 +43,15 @@ struct strata_keyspace {
     strata_keyspace_options options; // resolved
     struct shape shape_live, shape_history;
     _Atomic bool dropped;
+    // Changed by strata_keyspace_alter under edit.lock; read from anywhere. 0: not separated.
+    _Atomic uint32_t separate_bytes;
+    _Atomic uint32_t value_compression;
+    _Atomic uint32_t expire_seconds;
+    // Reads of whoever registers a commit below it are STRATA_TRIMMED. Published before registered
+    // commits are looked at; at least the catalog's floor, which is what has been made durable.
+    _Atomic uint64_t floor;
+    // The value file that the next separated value goes to; under values.lock.
+    struct value_file *value_file;
 };
 
 // The memtables that are sealed together: one per keyspace that was written, by slot.
@@ -49,8 +59,20 @@ struct generation {
     _Atomic uint64_t refs;
     uint64_t sealed_commit; // 0 while active; set under commit.lock and mu.lock
     uint32_t capacity;
-    _Atomic size_t bytes;                   // charged to the budget
+    _Atomic size_t bytes; // charged to the budget
+    // The value files that its memtables refer to, and nothing else does: the active generation's
+    // files are left behind when it is sealed, and its flush finishes them and hands them to the
+    // catalog. Ascending by number; added under values.lock, the count stored last (release).
+    struct value_file *value_files[DB_GENERATION_VALUE_FILES_MAX];
+    _Atomic uint32_t value_file_count;
+    _Atomic uint64_t value_bytes;           // in them
     _Atomic(struct memtable *) memtables[]; // by slot; made at the first write, never replaced
+};
+
+// A commit that somebody reads at beyond one call. Embedded in snapshots, iterators and readers.
+struct registration {
+    uint64_t commit;
+    struct registration *next, *before; // under readers.lock
 };
 
 // What a reader sees. Immutable but for the contents of the active memtables.
@@ -58,6 +80,7 @@ struct view_space {
     struct strata_keyspace *keyspace; // NULL: dropped, or not in this view
     struct tree *live;
     struct tree *history;
+    uint64_t floor; // of this view's catalog: it holds all that reads from there on need
 };
 
 struct view {
@@ -151,6 +174,18 @@ struct strata_db {
     _Atomic int64_t newest_us;      // time of the newest commit
     _Atomic int64_t moment_ends_us; // a commit from then on begins a new moment
 
+    struct {
+        struct os_mutex lock; // after commit.lock; nothing is taken under it
+    } values;
+
+    struct {
+        struct os_mutex lock; // nothing is taken under it
+        struct registration *first;
+        // Retention by age: how far the floor may advance (retention.c).
+        int64_t age_now_us;
+        uint64_t age_monotonic_ns;
+    } readers;
+
     struct wal *wal;
     bool log_mapped;
     uint64_t log_segment_bytes_first;
@@ -166,6 +201,9 @@ struct strata_db {
     struct catalog *flush_catalog;
     struct merge_worker workers[DB_MERGE_WORKERS_MAX];
     uint32_t worker_count;
+    struct os_task space_task; // excises, value rewrites: space.c
+    struct value_rewrite *rewrite;
+    struct strata_keyspace *rewrite_space;
     struct os_thread ticker;
     // For the write path, computed when the trees change.
     _Atomic bool seal_waits;          // a commit waits for a flush, with commit.lock held
@@ -275,6 +313,12 @@ strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, ui
                     uint64_t *commit_out) STRATA_MUST_CHECK;
 strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
                         struct slice value) STRATA_MUST_CHECK;
+// put_stream.c
+strata_rc put_stream_begin(strata_db *db, const strata_write *how, struct slice key,
+                           strata_put_stream **stream_out) STRATA_MUST_CHECK;
+strata_rc put_stream_append(strata_put_stream *s, struct slice bytes) STRATA_MUST_CHECK;
+strata_rc put_stream_finish(strata_put_stream *s);
+void put_stream_abort(strata_put_stream *s);
 // Appends and applies the commit that creates or drops a keyspace; commit.lock and edit.lock held.
 strata_rc db_commit_space_locked(strata_db *db, struct slice ops,
                                  uint64_t *commit_out) STRATA_MUST_CHECK;
@@ -305,6 +349,55 @@ strata_rc times_into_edit(strata_db *db, uint64_t after, uint64_t upto,
 strata_rc db_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out) STRATA_MUST_CHECK;
 strata_rc db_commit_time(strata_db *db, uint64_t commit, int64_t *unix_us_out) STRATA_MUST_CHECK;
 
+// ---- values.c: separated values on their way in
+
+struct value_placed {
+    struct value_place place;
+    struct generation *generation; // whose files it went to; only compared
+};
+// Stores the value in the keyspace's present value file. Without commit.lock; when the generation
+// has been sealed by the time that lock is held, the value is stored again.
+strata_rc values_store(strata_db *db, struct strata_keyspace *space, struct slice value,
+                       struct value_placed *placed_out) STRATA_MUST_CHECK;
+// Puts every stored value on disk; what the log calls before each of its syncs.
+strata_rc values_sync(void *db);
+// Finishes the generation's value files and adds them to the edit of its flush.
+strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e) STRATA_MUST_CHECK;
+// The present keyspaces' files are left behind; commit.lock held, as the generation is sealed.
+void values_sealed(strata_db *db);
+// The file that holds a logical value file: of the view's generations, else of its catalog, with a
+// reference. STRATA_CORRUPT when it is not there. In an epoch or with the view pinned.
+strata_rc view_value_file(const struct view *v, uint64_t logical,
+                          struct value_file **file_out) STRATA_MUST_CHECK;
+strata_rc db_value_file(void *db, uint64_t logical,
+                        struct value_file **file_out); // compact_env.value_file
+
+// ---- retention.c, registered.c
+
+// Registers `commit` for reads in `space` (NULL: every keyspace), then checks the floor:
+// STRATA_TRIMMED, and not registered, when it lies above. STRATA_NOW: the newest visible commit.
+strata_rc register_commit(strata_db *db, const struct strata_keyspace *space, uint64_t commit,
+                          struct registration *r) STRATA_MUST_CHECK;
+void unregister_commit(strata_db *db, struct registration *r);
+strata_rc db_trim(void *db, uint64_t keyspace, struct compact_trim *trim_out); // compact_env.trim
+// The engine's time: the greater of the wall clock and the newest commit's, whole seconds rounded
+// down, in microseconds. Expiry is judged by it, and by time_of_commit_s for reads as of a commit.
+int64_t db_now_s(strata_db *db);
+int64_t time_of_commit_s(strata_db *db, uint64_t commit);
+static inline bool is_expired(uint64_t expiry, int64_t time_s)
+{
+    return expiry != 0 && (int64_t)expiry <= time_s;
+}
+strata_rc db_keyspace_alter(strata_db *db, struct strata_keyspace *space,
+                            const strata_keyspace_options *change) STRATA_MUST_CHECK;
+strata_rc db_oldest_commit(strata_db *db, struct strata_keyspace *space,
+                           uint64_t *commit_out) STRATA_MUST_CHECK;
+
+// ---- space.c
+
+strata_rc db_space(strata_db *db, struct strata_keyspace *space,
+                   strata_space *space_out) STRATA_MUST_CHECK;
+
 // ---- background.c, install.c, compact_full.c
 
 strata_rc background_start(strata_db *db) STRATA_MUST_CHECK;
@@ -318,7 +411,8 @@ void merge_count(strata_db *db, const struct merge *merge); // adds a finished m
 strata_rc db_install(void *db, struct edit *e);             // compact_env.install while running
 // The same with edit.lock held already.
 strata_rc db_install_edit_locked(strata_db *db, struct edit *e) STRATA_MUST_CHECK;
-strata_rc db_compact(strata_db *db, struct strata_keyspace *space,
+// `values`: separated values are written anew in key order.
+strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
                      bool (*progress)(void *ctx, uint64_t done, uint64_t total),
                      void *ctx) STRATA_MUST_CHECK;
 strata_rc db_wait_idle(strata_db *db) STRATA_MUST_CHECK;
@@ -333,6 +427,7 @@ struct read_at {
     struct strata_keyspace *space;
     uint64_t commit; // STRATA_NOW: the newest when the read begins
     bool keep_blocks;
+    bool registered; // by a snapshot: not below any floor
 };
 strata_rc read_resolve(strata_db *db, const strata_read *how,
                        struct read_at *at_out) STRATA_MUST_CHECK;
@@ -361,6 +456,14 @@ strata_rc history_next(strata_history *h, strata_version_info *out) STRATA_MUST_
 void history_close(strata_history *h);
 strata_db *history_db(const strata_history *h);
 strata_rc snapshot_take(strata_db *db, strata_snapshot **snapshot_out) STRATA_MUST_CHECK;
+// value_read.c
+strata_rc value_reader_open(strata_db *db, const struct read_at *at, struct slice key,
+                            strata_value_reader **reader_out) STRATA_MUST_CHECK;
+strata_rc value_reader_read(strata_value_reader *r, uint64_t offset, void *to, size_t bytes,
+                            size_t *read_out) STRATA_MUST_CHECK;
+uint64_t value_reader_bytes(const strata_value_reader *r);
+uint64_t value_reader_commit(const strata_value_reader *r);
+void value_reader_close(strata_value_reader *r);
 uint64_t snapshot_commit(const strata_snapshot *s);
 strata_db *snapshot_db(const strata_snapshot *s);
 void snapshot_release(strata_snapshot *s);

@@ -65,7 +65,7 @@ strata_rc view_build_locked(strata_db *db, struct catalog *catalog, struct view 
                                              ? NULL
                                              : catalog_space_find(catalog, space->number);
         if (in != NULL) {
-            v->spaces[i] = (struct view_space){space, in->live, in->history};
+            v->spaces[i] = (struct view_space){space, in->live, in->history, in->floor};
         }
     }
     *view_out = v;

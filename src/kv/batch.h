@@ -7,18 +7,21 @@
 //            KV_RANGE_DELETE   begin prefixed | end prefixed
 //            BATCH_PUT_EXPIRING   expiry varint (us) | key prefixed | value prefixed
 //            BATCH_PUT_SEPARATED  value file varint | ordinal varint | bytes varint |
-//                                 checksum u64 | expiry varint | key prefixed     (reserved)
+//                                 offset varint | expiry varint (0: never) | key prefixed
 //            BATCH_KEYSPACE_CREATE  name prefixed | options prefixed
 //            BATCH_KEYSPACE_DROP    (nothing)
 //   "prefixed" is a varint length and that many bytes. `keyspace` is the number of the keyspace
 //   that the op is in, or that it creates or drops.
 //
-// A decoder that meets another kind, or the reserved one, answers STRATA_VERSION.
+// The offset of a separated value is where its first chunk lies in the file that was written on the
+// way in: recovery finds unfinished value files by it. Nothing else may use it: a rewrite moves
+// values. A decoder that meets another kind answers STRATA_VERSION.
 #ifndef KV_BATCH_H
 #define KV_BATCH_H
 
 #include "base/buffer.h"
 #include "kv/entry.h"
+#include "kv/value_ref.h"
 
 enum batch_kind {
     BATCH_PUT = KV_PUT,
@@ -36,6 +39,8 @@ struct batch_op {
     struct slice key;   // or begin of a range delete, or name of a keyspace
     struct slice value; // or end of a range delete, or options of a keyspace
     uint64_t expiry;
+    struct kv_value_ref ref; // BATCH_PUT_SEPARATED, with `value` empty
+    uint64_t value_offset;   // the same
 };
 
 // Appends one op. The caller has checked lengths.

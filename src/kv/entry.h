@@ -10,8 +10,8 @@ enum kv_kind {
     KV_PUT = 1,
     KV_DELETE = 2,
     KV_RANGE_DELETE = 3,  // in logs and as an answer; tables keep range deletes apart
-    KV_PUT_SEPARATED = 4, // the value is a reference into a value file: reserved
-    KV_FLOOR = 5,         // history: versions of the key before `end` were trimmed: reserved
+    KV_PUT_SEPARATED = 4, // a put whose `value` is a reference (kv/value_ref.h) into a value file
+    KV_FLOOR = 5,         // history: what the key was in [commit, end) was trimmed; no value
 };
 
 // A version. `key` and `value` are borrowed; how long they live is said by whoever hands it out.
@@ -23,7 +23,7 @@ struct kv_entry {
     uint32_t value_bytes;
     uint64_t commit; // that wrote it; begin of its interval in history
     uint64_t end;    // history: the commit that superseded it (== commit: a receipt); live: 0
-    uint64_t expiry; // absolute time in microseconds; 0: never
+    uint64_t expiry; // puts: absolute time in microseconds, a whole second; 0: never
     uint8_t kind;
 };
 

@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "manifest/tree.h"
 #include "os/file.h"
+#include "value/value.h"
 
 // Commits of one second, for "as of a time".
 struct commit_second {
@@ -25,8 +26,18 @@ struct catalog_space {
     char *name;
     strata_keyspace_options options; // every member resolved: no zeros that mean "default"
     uint64_t created_commit;
+    uint64_t floor; // reads as of an older commit are STRATA_TRIMMED; 0: nothing was trimmed
     struct tree *live;
     struct tree *history;
+};
+
+// What the trees refer to in one logical value file, and which physical file holds it.
+struct catalog_value {
+    uint64_t file; // logical
+    struct value_file *in;
+    uint64_t stored_bytes; // raw bytes of its values in `in`
+    uint64_t live_bytes;   // of those, referred to by live trees
+    uint64_t history_bytes;
 };
 
 struct catalog {
@@ -42,7 +53,14 @@ struct catalog {
     struct catalog_space *spaces; // by number
     size_t second_count;
     struct commit_second *seconds; // ascending, no two within one second of the clock
+    uint32_t value_file_count;
+    struct value_file **value_files; // physical, finished, by number; held
+    uint32_t value_count;
+    struct catalog_value *values; // logical, by number
 };
+
+// The logical value file, or NULL.
+const struct catalog_value *catalog_value_find(const struct catalog *c, uint64_t logical);
 
 void catalog_ref(struct catalog *c);
 void catalog_unref(struct catalog *c); // NULL is ignored; not inside an epoch
@@ -62,8 +80,23 @@ struct edit_table {
                             // NULL: the manifest opens it, or narrows the one that is open already
 };
 
+// A value file that comes or leaves. A rewrite takes physical files out and puts one in that holds
+// what is left of their logical files, in one edit.
+struct edit_value {
+    bool add;
+    uint64_t file;           // remove: the physical file
+    struct value_meta meta;  // add: owned by the edit
+    struct value_file *open; // add: the open file when the job has it (the edit holds a reference)
+};
+
+struct edit_floor {
+    uint64_t keyspace;
+    uint64_t floor;
+};
+
 struct edit_space {
     bool drop;
+    bool alter; // `number` and `options` only
     uint64_t number;
     char *name; // create: owned by the edit
     strata_keyspace_options options;
@@ -80,6 +113,10 @@ struct edit {
     size_t space_count, space_capacity;
     struct commit_second *seconds; // merged with the last one when they continue it
     size_t second_count, second_capacity;
+    struct edit_value *values;
+    size_t value_count, value_capacity;
+    struct edit_floor *floors; // a lesser floor than the keyspace has changes nothing
+    size_t floor_count, floor_capacity;
     // Snapshots at the head of a manifest only.
     uint64_t edits;    // how many edits it stands for, in its last part; 0: this is one edit
     bool snapshot_end; // the last part
@@ -96,6 +133,13 @@ strata_rc edit_create_space(struct edit *e, uint64_t number, const char *name,
                             const strata_keyspace_options *options,
                             uint64_t commit) STRATA_MUST_CHECK;
 strata_rc edit_drop_space(struct edit *e, uint64_t number, uint64_t commit) STRATA_MUST_CHECK;
+strata_rc edit_alter_space(struct edit *e, uint64_t number,
+                           const strata_keyspace_options *options) STRATA_MUST_CHECK;
+strata_rc edit_set_floor(struct edit *e, uint64_t keyspace, uint64_t floor) STRATA_MUST_CHECK;
+// Takes its own copy of meta and, when given, a reference to the file.
+strata_rc edit_add_value_file(struct edit *e, const struct value_meta *meta,
+                              struct value_file *file) STRATA_MUST_CHECK;
+strata_rc edit_remove_value_file(struct edit *e, uint64_t file) STRATA_MUST_CHECK;
 // Seconds come in the order of their commits. One that lies in the same second of the clock as the
 // last only moves the last one's end.
 strata_rc edit_add_second(struct edit *e, const struct commit_second *second) STRATA_MUST_CHECK;
@@ -106,12 +150,14 @@ bool commit_second_merge(struct commit_second *last, const struct commit_second 
 // STRATA_CORRUPT when `next` does not fit, as in catalog_apply.
 strata_rc edit_fold(struct edit *e, const struct edit *next) STRATA_MUST_CHECK;
 
-// The catalog after the edit: keyspaces are created first, then tables leave and come, then
-// keyspaces are dropped, with every table they have. Opens added tables that are not open. A file
-// that the edit removes and does not add again is unlinked when its last holder lets go
-// (table_delete_at_close), but only once the caller has called edit_committed, after the edit is
-// durable. STRATA_CORRUPT when the edit does not fit: an unknown keyspace or file, a name or number
-// that is taken, tables of a run that overlap, a flushed commit that goes back.
+// The catalog after the edit: keyspaces are created and altered first, then value files leave and
+// come, then tables, then keyspaces are dropped, with every table and value file they have. Opens
+// added tables that are not open. A file that the edit removes and does not add again is unlinked
+// when its last holder lets go (table_delete_at_close, value_file_delete_at_close), but only once
+// the caller has called edit_committed, after the edit is durable. STRATA_CORRUPT when the edit
+// does not fit: an unknown keyspace or file, a name or number that is taken, tables of a run that
+// overlap, a flushed commit that goes back, a table that refers to a logical value file that is not
+// there, or one that is in two physical files.
 strata_rc catalog_apply(struct catalog *old, const struct edit *e, const struct table_env *env,
                         struct catalog **catalog_out) STRATA_MUST_CHECK;
 // The edit is durable and published: marks the files that left for deletion.
@@ -168,6 +214,11 @@ strata_rc edit_decode(struct slice bytes, struct edit *edit_out) STRATA_MUST_CHE
 // STRATA_COMPRESSION_DEFAULT: that is a rule over levels and trees, not one method.
 strata_rc keyspace_options_resolve(const strata_keyspace_options *given,
                                    strata_keyspace_options *resolved_out) STRATA_MUST_CHECK;
+// Resolved options with the live members that `change` gives (strata_keyspace_alter).
+// STRATA_INVALID as above, and for members that are not live.
+strata_rc keyspace_options_alter(const strata_keyspace_options *from,
+                                 const strata_keyspace_options *change,
+                                 strata_keyspace_options *altered_out) STRATA_MUST_CHECK;
 // As stored in manifests and in the log (tagged; unknown optional tags are ignored).
 strata_rc keyspace_options_encode(const strata_keyspace_options *o,
                                   struct buffer *to) STRATA_MUST_CHECK;

@@ -19,7 +19,9 @@ struct run { // counted: trees share the runs that a change leaves alone
     uint64_t
         bytes; // of its tables' files (a narrowed table counts by its share of keys as a whole)
     uint64_t entries;
+    uint64_t deletes; // of those, point deletes
     uint64_t range_fragments;
+    uint64_t value_bytes; // of the separated values that it refers to
     uint32_t count;
     struct table **tables; // by key, bounds do not overlap
     uint64_t *upper_heads; // slice_head(upper, 0) of each table, for run_find
@@ -29,6 +31,7 @@ struct level {
     uint32_t count;
     struct run **runs; // newest first
     uint64_t bytes;
+    uint64_t value_bytes;
 };
 
 struct tree {
@@ -37,6 +40,7 @@ struct tree {
     struct level levels[TREE_LEVELS_MAX];
     uint32_t run_count; // over all levels
     uint64_t bytes;
+    uint64_t value_bytes;
     uint64_t end_greatest; // history: the greatest end of any entry; live: 0
     uint64_t commit_greatest;
 };

@@ -32,6 +32,18 @@ struct table_meta {
     uint64_t end_greatest;                   // history: greatest end; live: 0
     int64_t time_least_us, time_greatest_us; // of those commits
     uint64_t raw_bytes;                      // keys and values before compression
+    uint64_t expiring;                       // entries with an expiry
+    // Separated values: what the table refers to in each logical value file, ascending by file.
+    struct table_value_use *uses;
+    uint32_t use_count;
+    uint64_t value_bytes; // of all of them together
+};
+
+// References into one logical value file. Which ordinals they are stands in the table itself.
+struct table_value_use {
+    uint64_t file;
+    uint64_t records; // ordinals
+    uint64_t bytes;   // of the values
 };
 
 strata_rc table_meta_copy(const struct table_meta *from,
@@ -83,6 +95,9 @@ struct table_raw_block {
 // compressed anew only when they are not compressed as this table's should be.
 strata_rc table_writer_add_block(struct table_writer *w,
                                  const struct table_raw_block *b) STRATA_MUST_CHECK;
+// Both count the separated values that the entries refer to (table_meta.uses) and note their
+// ordinals for a section of the table.
+//
 // Complete blocks; the next one has this number.
 uint32_t table_writer_blocks(const struct table_writer *w);
 // Bytes of keys and values in the block in the making.
@@ -107,6 +122,7 @@ struct table_env {
     struct os_memory *memory;
     struct os_file_cache *files; // of `dir`: a table has a descriptor only while it reads
 };
+// struct value_env (value/value.h) has the same members for value files.
 
 // Opens the file, reads and checks footer, properties, index, filter and range deletes. The bounds
 // are those of `meta`. STRATA_CORRUPT for damage or for a file that is not what the meta says.
@@ -153,6 +169,13 @@ enum table_answer table_get_interval(struct table *t, struct kv_lookup *lookup,
 enum table_answer table_get_interval_in(struct table *t, const struct cache_block *b,
                                         struct kv_lookup *lookup);
 
+// Calls visit for the ordinals of separated values that the table refers to in logical file `file`,
+// ascending, until it returns an error: a value's first ordinal and how many follow each other.
+// Reads a section of the file. For rewrites and checks only.
+strata_rc table_value_ordinals(struct table *t, uint64_t file,
+                               strata_rc (*visit)(void *ctx, uint32_t ordinal, uint32_t chunks),
+                               void *ctx) STRATA_MUST_CHECK;
+
 // A cursor over the points of a run: tables in key order whose bounds do not overlap. The tables
 // must outlive the cursor. `keep`: loaded blocks stay in the cache. `readahead_bytes`: loads of
 // following blocks are joined up to this many bytes (0: one block at a time); merges use 256 KiB.
@@ -166,7 +189,8 @@ struct run_block {
     struct slice last_key; // of the last entry; valid until the cursor moves
     uint64_t bytes;        // decoded
     uint32_t entries;
-    bool puts_only; // else it may hold deletes
+    bool puts_only; // else it may hold deletes; separated puts are puts
+    bool expiring;  // an entry has an expiry
 };
 strata_rc run_cursor_block(struct kv_cursor *cursor, struct run_block *block_out) STRATA_MUST_CHECK;
 // How many blocks of the table, from this one on, surely lie before `key` (data NULL: all).

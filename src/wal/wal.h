@@ -22,6 +22,10 @@ struct wal_config {
     uint64_t segment_bytes_max;   // power of two; 64 MiB
     // The next number for a file of the directory; any thread, never the same twice.
     uint64_t (*new_file_number)(void *ctx);
+    // Called before each sync of records, outside of locks: puts on disk what they refer to (value
+    // files), so that a commit that counts as synced is whole. Its error counts as that of the
+    // sync. NULL: nothing to do.
+    strata_rc (*before_sync)(void *ctx);
     void *ctx;
 };
 
@@ -90,7 +94,8 @@ struct wal_recovery {
 // flushed_commit, in dense order from flushed_commit + 1, until the first that is missing or bad.
 // STRATA_CORRUPT when a mark or header, also behind that stop, proves that the stop lies below a
 // synced commit, when the log begins after flushed_commit + 1, or when no segment of it is there.
-// Writes nothing. An error of `apply` ends it.
+// Writes nothing. An error of `apply` ends it; STRATA_NOT_FOUND of `apply` says that the commit is
+// missing (a value that it refers to is not there): recovery ends before it as before a bad record.
 //
 // `first_segment` is what wal_oldest_segment gave when the open that started the log completed, as
 // the manifest keeps it: the logs of other opens are not looked at. With 0 it is not known: the

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #undef fail
+#include "base/alloc.h"
 #include "base/fail.h"
 #include "base/hash.h"
 #include "kv/file_name.h"
@@ -103,16 +104,42 @@ static int64_t env_commit_time(void *ctx, uint64_t commit)
     return (int64_t)commit * 1000;
 }
 
-static bool env_keep(void *ctx, uint64_t keyspace, uint64_t begin, uint64_t end)
+static int commit_compare(const void *a, const void *b)
+{
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static strata_rc env_trim(void *ctx, uint64_t keyspace, struct compact_trim *trim_out)
 {
     struct compact_world *w = ctx;
-    assert_true(keyspace == 1 && begin <= end);
+    assert_int_equal(keyspace, 1);
+    *trim_out = (struct compact_trim){0};
+    if (w->retain_all) {
+        return STRATA_OK;
+    }
+    trim_out->commits = alloc_zeroed(w->snapshot_count, sizeof(uint64_t));
+    trim_out->times_us = alloc_zeroed(w->snapshot_count, sizeof(int64_t));
+    if (trim_out->commits == NULL || trim_out->times_us == NULL) {
+        compact_trim_release(trim_out);
+        return alloc_failed("a trim", w->snapshot_count * sizeof(uint64_t));
+    }
+    trim_out->floor = w->commit;
+    trim_out->count = w->snapshot_count;
+    memcpy(trim_out->commits, w->snapshots, w->snapshot_count * sizeof(uint64_t));
+    qsort(trim_out->commits, trim_out->count, sizeof(uint64_t), commit_compare);
+    return STRATA_OK;
+}
+
+static bool world_is_registered(const struct compact_world *w, uint64_t commit)
+{
     for (uint32_t i = 0; i < w->snapshot_count; i++) {
-        if (begin <= w->snapshots[i] && w->snapshots[i] < end) {
+        if (w->snapshots[i] == commit) {
             return true;
         }
     }
-    return w->retain_all;
+    return false;
 }
 
 static bool env_stopping(void *ctx)
@@ -173,7 +200,7 @@ static void world_fill(struct compact_world *w, uint64_t seed)
                                   .new_run_number = env_new_run,
                                   .install = compact_world_install,
                                   .commit_time = env_commit_time,
-                                  .keep = env_keep,
+                                  .trim = env_trim,
                                   .stopping = env_stopping,
                                   .ctx = w};
     assert_int_equal(catalog_new(&w->catalog), STRATA_OK);
@@ -619,7 +646,7 @@ void compact_world_check(struct compact_world *w)
     w->verified = w->next_file;
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
         for (uint64_t at = 0; at <= w->commit; at++) {
-            if (!w->retain_all && at != w->commit && !env_keep(w, 1, at, at + 1)) {
+            if (!w->retain_all && at != w->commit && !world_is_registered(w, at)) {
                 continue;
             }
             struct candidate want = {0};
