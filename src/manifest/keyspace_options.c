@@ -5,7 +5,11 @@
 // A field that is not there has its default.
 //
 //   1 shape   2 compression   3 filter_bits   4 filter_off (0 or 1)   5 block_bytes
-//   6 history_block_bytes   7 level0_runs_max   8 size_ratio
+//   6 history_block_bytes   7 level0_runs_max   8 size_ratio   9 separation   10 separate_bytes
+//   11 value_compression   12 retention   13 retention_versions   14 retention_seconds
+//   15 expire_seconds (0: never)   16 space_bound_percent
+//
+// Fields from 9 on can be changed in a keyspace that is there (keyspace_options_alter).
 #include "manifest/manifest.h"
 
 #include "base/assert.h"
@@ -29,8 +33,18 @@ enum option_field {
     OPTION_HISTORY_BLOCK_BYTES = 6,
     OPTION_LEVEL0_RUNS_MAX = 7,
     OPTION_SIZE_RATIO = 8,
+    OPTION_SEPARATION = 9,
+    OPTION_SEPARATE_BYTES = 10,
+    OPTION_VALUE_COMPRESSION = 11,
+    OPTION_RETENTION = 12,
+    OPTION_RETENTION_VERSIONS = 13,
+    OPTION_RETENTION_SECONDS = 14,
+    OPTION_EXPIRE_SECONDS = 15,
+    OPTION_SPACE_BOUND_PERCENT = 16,
     OPTION_FIELDS
 };
+
+#define OPTION_FIRST_LIVE OPTION_SEPARATION
 
 static const struct option_range option_ranges[OPTION_FIELDS] = {
     [OPTION_SHAPE] = {"shape", STRATA_SHAPE_LAZY, STRATA_SHAPE_LAZY, STRATA_SHAPE_LEVELED},
@@ -42,6 +56,17 @@ static const struct option_range option_ranges[OPTION_FIELDS] = {
     [OPTION_HISTORY_BLOCK_BYTES] = {"history_block_bytes", 32768, 1024, 262144},
     [OPTION_LEVEL0_RUNS_MAX] = {"level0_runs_max", 20, 4, 256},
     [OPTION_SIZE_RATIO] = {"size_ratio", 8, 2, 64},
+    [OPTION_SEPARATION] = {"separation", STRATA_SEPARATION_ON, STRATA_SEPARATION_ON,
+                           STRATA_SEPARATION_OFF},
+    [OPTION_SEPARATE_BYTES] = {"separate_bytes", 2048, 64, 1u << 20},
+    [OPTION_VALUE_COMPRESSION] = {"value_compression", STRATA_COMPRESSION_NONE,
+                                  STRATA_COMPRESSION_NONE, STRATA_COMPRESSION_ZSTD},
+    [OPTION_RETENTION] = {"retention", STRATA_RETENTION_ALL, STRATA_RETENTION_ALL,
+                          STRATA_RETENTION_NONE},
+    [OPTION_RETENTION_VERSIONS] = {"retention_versions", 1, 1, UINT32_MAX},
+    [OPTION_RETENTION_SECONDS] = {"retention_seconds", 86400, 1, UINT32_MAX},
+    [OPTION_EXPIRE_SECONDS] = {"expire_seconds", 0, 0, UINT32_MAX - 1},
+    [OPTION_SPACE_BOUND_PERCENT] = {"space_bound_percent", 150, 110, 1000},
 };
 
 // The members as numbers, by field.
@@ -56,6 +81,14 @@ static void options_to_values(const strata_keyspace_options *o, uint64_t values[
     values[OPTION_HISTORY_BLOCK_BYTES] = o->history_block_bytes;
     values[OPTION_LEVEL0_RUNS_MAX] = o->level0_runs_max;
     values[OPTION_SIZE_RATIO] = o->size_ratio;
+    values[OPTION_SEPARATION] = (uint64_t)o->separation;
+    values[OPTION_SEPARATE_BYTES] = o->separate_bytes;
+    values[OPTION_VALUE_COMPRESSION] = (uint64_t)o->value_compression;
+    values[OPTION_RETENTION] = (uint64_t)o->retention;
+    values[OPTION_RETENTION_VERSIONS] = o->retention_versions;
+    values[OPTION_RETENTION_SECONDS] = o->retention_seconds;
+    values[OPTION_EXPIRE_SECONDS] = o->expire_seconds;
+    values[OPTION_SPACE_BOUND_PERCENT] = o->space_bound_percent;
 }
 
 // Values in range.
@@ -71,6 +104,14 @@ static void options_from_values(const uint64_t values[OPTION_FIELDS], strata_key
         .history_block_bytes = (uint32_t)values[OPTION_HISTORY_BLOCK_BYTES],
         .level0_runs_max = (uint32_t)values[OPTION_LEVEL0_RUNS_MAX],
         .size_ratio = (uint32_t)values[OPTION_SIZE_RATIO],
+        .separation = (strata_separation)values[OPTION_SEPARATION],
+        .separate_bytes = (uint32_t)values[OPTION_SEPARATE_BYTES],
+        .value_compression = (strata_compression)values[OPTION_VALUE_COMPRESSION],
+        .retention = (strata_retention)values[OPTION_RETENTION],
+        .retention_versions = (uint32_t)values[OPTION_RETENTION_VERSIONS],
+        .retention_seconds = (uint32_t)values[OPTION_RETENTION_SECONDS],
+        .expire_seconds = (uint32_t)values[OPTION_EXPIRE_SECONDS],
+        .space_bound_percent = (uint32_t)values[OPTION_SPACE_BOUND_PERCENT],
     };
 }
 
@@ -91,8 +132,8 @@ static strata_rc options_values_check(uint64_t values[OPTION_FIELDS], strata_rc 
     return STRATA_OK;
 }
 
-strata_rc keyspace_options_resolve(const strata_keyspace_options *given,
-                                   strata_keyspace_options *resolved_out)
+// The caller's options as values, whatever the length of its struct. STRATA_NEVER_SECONDS stays.
+static strata_rc options_take(const strata_keyspace_options *given, uint64_t values[OPTION_FIELDS])
 {
     strata_keyspace_options own = STRATA_KEYSPACE_OPTIONS_INIT;
     if (given != NULL) {
@@ -106,11 +147,53 @@ strata_rc keyspace_options_resolve(const strata_keyspace_options *given,
         // An older caller's struct is shorter: what it lacks stays zero.
         memcpy(&own, given, bytes);
     }
-    uint64_t values[OPTION_FIELDS];
     options_to_values(&own, values);
-    strata_rc rc = options_values_check(values, STRATA_INVALID);
+    return STRATA_OK;
+}
+
+strata_rc keyspace_options_resolve(const strata_keyspace_options *given,
+                                   strata_keyspace_options *resolved_out)
+{
+    uint64_t values[OPTION_FIELDS];
+    strata_rc rc = options_take(given, values);
+    if (rc == STRATA_OK) {
+        if (values[OPTION_EXPIRE_SECONDS] == STRATA_NEVER_SECONDS) {
+            values[OPTION_EXPIRE_SECONDS] = 0;
+        }
+        rc = options_values_check(values, STRATA_INVALID);
+    }
     if (rc == STRATA_OK) {
         options_from_values(values, resolved_out);
+    }
+    return rc;
+}
+
+strata_rc keyspace_options_alter(const strata_keyspace_options *from,
+                                 const strata_keyspace_options *change,
+                                 strata_keyspace_options *altered_out)
+{
+    ASSERT(from->struct_bytes == sizeof *from);
+    uint64_t values[OPTION_FIELDS], changed[OPTION_FIELDS];
+    options_to_values(from, values);
+    strata_rc rc = options_take(change, changed);
+    for (size_t i = 1; rc == STRATA_OK && i < OPTION_FIELDS; i++) {
+        if (changed[i] == 0) {
+            continue;
+        }
+        if (i < OPTION_FIRST_LIVE) {
+            return fail(STRATA_INVALID,
+                        "keyspace option %s cannot be changed in a keyspace that is there: leave "
+                        "it zero",
+                        option_ranges[i].name);
+        }
+        bool never = i == OPTION_EXPIRE_SECONDS && changed[i] == STRATA_NEVER_SECONDS;
+        values[i] = never ? 0 : changed[i];
+    }
+    if (rc == STRATA_OK) {
+        rc = options_values_check(values, STRATA_INVALID);
+    }
+    if (rc == STRATA_OK) {
+        options_from_values(values, altered_out);
     }
     return rc;
 }
