@@ -16,8 +16,8 @@
 #define TABLE_SECTION_H
 
 #include "base/buffer.h"
+#include "base/compress.h"
 #include "os/file.h"
-#include "table/compress.h"
 
 #define SECTION_HEADER_BYTES 32
 #define SECTION_MAGIC 0x6B6C6253u

@@ -15,12 +15,12 @@
 // Thread rule: one thread at a time.
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/compress.h"
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/mutant.h"
 #include "kv/file_name.h"
 #include "table/block.h"
-#include "table/compress.h"
 #include "table/filter.h"
 #include "table/footer.h"
 #include "table/index.h"

@@ -1,4 +1,4 @@
-#include "table/compress.h"
+#include "base/compress.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -9,6 +9,8 @@
 #include <zstd.h>
 
 #define ZSTD_LEVEL 3
+#define COMPRESS_BYTES_MIN 64 // less is not tried
+#define COMPRESSORS_KEPT 4
 
 struct compressor {
     enum compress_method method;
@@ -55,7 +57,7 @@ enum compress_method compressor_method(const struct compressor *c)
 size_t compress_bytes(struct compressor *c, struct slice from, uint8_t *to)
 {
     size_t room = compress_room(from.bytes);
-    if (from.bytes < 64 || from.bytes > COMPRESS_BYTES_MAX) {
+    if (from.bytes < COMPRESS_BYTES_MIN || from.bytes > COMPRESS_BYTES_MAX) {
         return 0;
     }
     if (c->method == COMPRESS_LZ4) {
@@ -69,6 +71,46 @@ size_t compress_bytes(struct compressor *c, struct slice from, uint8_t *to)
         return ZSTD_isError(bytes) ? 0 : bytes;
     }
     return 0;
+}
+
+static _Atomic(struct compressor *) compressors[COMPRESS_METHODS][COMPRESSORS_KEPT];
+
+static struct compressor *compressor_take(enum compress_method method)
+{
+    struct compressor *c = NULL;
+    for (int i = 0; i < COMPRESSORS_KEPT && c == NULL; i++) {
+        // Acquire pairs with the release exchange in compressor_give.
+        c = atomic_exchange_explicit(&compressors[method][i], NULL, memory_order_acquire);
+    }
+    if (c == NULL && compressor_new(method, &c) != STRATA_OK) {
+        return NULL;
+    }
+    return c;
+}
+
+static void compressor_give(struct compressor *c)
+{
+    enum compress_method method = c->method;
+    for (int i = 0; i < COMPRESSORS_KEPT && c != NULL; i++) {
+        c = atomic_exchange_explicit(&compressors[method][i], c, memory_order_acq_rel);
+    }
+    compressor_free(c);
+}
+
+size_t compress_shared(enum compress_method method, struct slice from, uint8_t *to)
+{
+    ASSERT(method < COMPRESS_METHODS);
+    if (method == COMPRESS_NONE || from.bytes < COMPRESS_BYTES_MIN ||
+        from.bytes > COMPRESS_BYTES_MAX) {
+        return 0;
+    }
+    struct compressor *c = compressor_take(method);
+    if (c == NULL) {
+        return 0;
+    }
+    size_t bytes = compress_bytes(c, from, to);
+    compressor_give(c);
+    return bytes;
 }
 
 // A decompression context costs some 160 KiB to make: a few are kept for whoever comes next.

@@ -1,9 +1,9 @@
-// Compression of blocks and sections: LZ4 and Zstandard.
+// Compression of blocks, sections and separated values: LZ4 and Zstandard.
 //
-// Thread rule: a compressor belongs to one thread at a time; decompress_bytes may be called from
-// any.
-#ifndef TABLE_COMPRESS_H
-#define TABLE_COMPRESS_H
+// Thread rule: a compressor belongs to one thread at a time; compress_shared and decompress_bytes
+// may be called from any.
+#ifndef BASE_COMPRESS_H
+#define BASE_COMPRESS_H
 
 #include "base/slice.h"
 #include "strata.h"
@@ -31,6 +31,9 @@ static inline size_t compress_room(size_t bytes)
 // Compresses into `to`, which has compress_room(from.bytes) bytes. Returns the bytes written, or 0:
 // store it as it is.
 size_t compress_bytes(struct compressor *c, struct slice from, uint8_t *to);
+// The same without a compressor of one's own, from any thread: a few are kept for whoever comes
+// next. Without memory for another one the answer is 0.
+size_t compress_shared(enum compress_method method, struct slice from, uint8_t *to);
 
 // Fills exactly `bytes` bytes at `to`. STRATA_CORRUPT when the input does not give exactly those.
 strata_rc decompress_bytes(enum compress_method method, struct slice from, uint8_t *to,
