@@ -20,13 +20,13 @@ static uint8_t *batch_encode_prefixed(uint8_t *to, struct slice s)
 
 size_t batch_op_bytes_max(const struct batch_op *op)
 {
-    // Kind, keyspace, expiry and two lengths.
-    return 1 + 4 * VARINT_BYTES_MAX + op->key.bytes + op->value.bytes;
+    // Kind, keyspace, expiry and two lengths; or the four numbers of a place in a value file.
+    size_t numbers = op->kind == BATCH_PUT_SEPARATED ? 7 : 4;
+    return 1 + numbers * VARINT_BYTES_MAX + op->key.bytes + op->value.bytes;
 }
 
 uint8_t *batch_encode(uint8_t *to, const struct batch_op *op)
 {
-    ASSERT(op->kind != BATCH_PUT_SEPARATED);
     *to++ = (uint8_t)op->kind;
     to = varint_encode(to, op->keyspace);
     switch (op->kind) {
@@ -41,6 +41,13 @@ uint8_t *batch_encode(uint8_t *to, const struct batch_op *op)
     case BATCH_DELETE:
         return batch_encode_prefixed(to, op->key);
     case BATCH_PUT_SEPARATED:
+        ASSERT(op->value.bytes == 0 && op->ref.bytes != 0);
+        to = varint_encode(to, op->ref.file);
+        to = varint_encode(to, op->ref.ordinal);
+        to = varint_encode(to, op->ref.bytes);
+        to = varint_encode(to, op->value_offset);
+        to = varint_encode(to, op->expiry);
+        return batch_encode_prefixed(to, op->key);
     case BATCH_KEYSPACE_DROP:
         break;
     }
@@ -66,6 +73,27 @@ static bool batch_key_is_legal(struct slice key)
     return key.bytes >= 1 && key.bytes <= KV_KEY_BYTES_MAX;
 }
 
+static bool batch_expiry_is_legal(uint64_t expiry)
+{
+    return expiry <= INT64_MAX;
+}
+
+static bool batch_decode_separated(struct reader *r, struct batch_op *op)
+{
+    uint64_t file = reader_varint(r);
+    uint64_t ordinal = reader_varint(r);
+    uint64_t bytes = reader_varint(r);
+    op->value_offset = reader_varint(r);
+    op->expiry = reader_varint(r);
+    op->key = reader_prefixed(r);
+    if (r->bad || file == 0 || bytes == 0 || bytes > KV_VALUE_BYTES_MAX || ordinal > UINT32_MAX ||
+        ordinal + kv_value_chunks(bytes) > UINT32_MAX || op->value_offset > INT64_MAX) {
+        return false;
+    }
+    op->ref = (struct kv_value_ref){file, (uint32_t)ordinal, (uint32_t)bytes};
+    return batch_expiry_is_legal(op->expiry) && batch_key_is_legal(op->key);
+}
+
 // Decodes what follows kind and keyspace. False for malformed bytes.
 static bool batch_decode_body(struct reader *r, struct batch_op *op)
 {
@@ -76,7 +104,8 @@ static bool batch_decode_body(struct reader *r, struct batch_op *op)
     case BATCH_PUT:
         op->key = reader_prefixed(r);
         op->value = reader_prefixed(r);
-        return !r->bad && batch_key_is_legal(op->key) && op->value.bytes <= KV_VALUE_BYTES_MAX;
+        return !r->bad && batch_key_is_legal(op->key) && op->value.bytes <= KV_VALUE_BYTES_MAX &&
+               batch_expiry_is_legal(op->expiry);
     case BATCH_DELETE:
         op->key = reader_prefixed(r);
         return !r->bad && batch_key_is_legal(op->key);
@@ -90,6 +119,7 @@ static bool batch_decode_body(struct reader *r, struct batch_op *op)
         op->value = reader_prefixed(r);
         return !r->bad && op->key.bytes != 0;
     case BATCH_PUT_SEPARATED:
+        return batch_decode_separated(r, op);
     case BATCH_KEYSPACE_DROP:
         break;
     }
@@ -102,7 +132,7 @@ strata_rc batch_decode(const uint8_t **at, const uint8_t *end, struct batch_op *
     struct reader r = {*at, end, false};
     uint8_t kind = reader_u8(&r);
     *op_out = (struct batch_op){.kind = (enum batch_kind)kind, .keyspace = reader_varint(&r)};
-    bool known = (kind >= BATCH_PUT && kind <= BATCH_RANGE_DELETE) ||
+    bool known = (kind >= BATCH_PUT && kind <= BATCH_PUT_SEPARATED) ||
                  (kind >= BATCH_PUT_EXPIRING && kind <= BATCH_KEYSPACE_DROP);
     if (!known) {
         return fail(STRATA_VERSION, "batch: operation of unknown kind %u", kind);
@@ -123,7 +153,8 @@ strata_rc batch_decode(const uint8_t **at, const uint8_t *end, struct batch_op *
 
 static bool batch_is_point(const struct batch_op *op)
 {
-    return op->kind == BATCH_PUT || op->kind == BATCH_DELETE || op->kind == BATCH_PUT_EXPIRING;
+    return op->kind == BATCH_PUT || op->kind == BATCH_DELETE || op->kind == BATCH_PUT_EXPIRING ||
+           op->kind == BATCH_PUT_SEPARATED;
 }
 
 // Order of places in all keyspaces.

@@ -55,7 +55,8 @@ uint8_t *batch_encode(uint8_t *to, const struct batch_op *op);
 
 // Decodes the op at *at, which is before `end`, and moves *at behind it. Slices point into the
 // bytes. STRATA_CORRUPT for malformed bytes, a key of 0 or over 65,535 bytes (the begin of a range
-// may be empty), a range with begin >= end, a value too long.
+// may be empty), a range with begin >= end, a value too long, an expiry beyond INT64_MAX, a place
+// in a value file that cannot be.
 strata_rc batch_decode(const uint8_t **at, const uint8_t *end,
                        struct batch_op *op_out) STRATA_MUST_CHECK;
 

@@ -38,6 +38,17 @@ static void expect_op(const struct batch_op *a, const struct batch_op *b)
     assert_true(a->expiry == b->expiry);
     assert_true(slice_equal(a->key, b->key));
     assert_true(slice_equal(a->value, b->value));
+    assert_true(a->ref.file == b->ref.file && a->ref.ordinal == b->ref.ordinal &&
+                a->ref.bytes == b->ref.bytes && a->value_offset == b->value_offset);
+}
+
+static struct batch_op separated(const char *key, uint64_t file, uint32_t ordinal, uint32_t bytes)
+{
+    return (struct batch_op){.kind = BATCH_PUT_SEPARATED,
+                             .keyspace = 7,
+                             .key = text(key),
+                             .ref = {file, ordinal, bytes},
+                             .value_offset = 4096};
 }
 
 static void every_kind_comes_back(void **state)
@@ -49,7 +60,14 @@ static void every_kind_comes_back(void **state)
         op_of(BATCH_DELETE, 1, "gone", NULL),
         op_of(BATCH_RANGE_DELETE, 2, "a", "b"),
         op_of(BATCH_RANGE_DELETE, 2, "", "b"),
-        {.kind = BATCH_PUT_EXPIRING, .expiry = UINT64_MAX, .key = text("e"), .value = text("v")},
+        {.kind = BATCH_PUT_EXPIRING, .expiry = INT64_MAX, .key = text("e"), .value = text("v")},
+        separated("s", 1, 0, 1),
+        separated("s", UINT64_MAX, UINT32_MAX - 4096, UINT32_MAX),
+        {.kind = BATCH_PUT_SEPARATED,
+         .expiry = INT64_MAX,
+         .key = text("e"),
+         .ref = {3, 2, 1},
+         .value_offset = INT64_MAX},
         op_of(BATCH_KEYSPACE_CREATE, UINT64_MAX, "name", "options"),
         op_of(BATCH_KEYSPACE_DROP, 9, "", NULL),
     };
@@ -79,6 +97,22 @@ static void encoding_of_a_put_is_as_documented(void **state)
     buffer_release(&b);
 }
 
+static void encoding_of_a_separated_put_is_as_documented(void **state)
+{
+    (void)state;
+    struct buffer b = {0};
+    append(&b, (struct batch_op){.kind = BATCH_PUT_SEPARATED,
+                                 .keyspace = 200,
+                                 .key = text("ab"),
+                                 .expiry = 6,
+                                 .ref = {9, 5, 300},
+                                 .value_offset = 128});
+    static const uint8_t expected[] = {4, 0xc8, 1, 9, 5, 0xac, 2, 0x80, 1, 6, 2, 'a', 'b'};
+    assert_int_equal(b.bytes, sizeof expected);
+    assert_memory_equal(b.data, expected, sizeof expected);
+    buffer_release(&b);
+}
+
 static strata_rc decode_copy(const uint8_t *bytes, size_t count)
 {
     // A heap copy of the exact size, so that a read past it is seen.
@@ -100,6 +134,7 @@ static void op_cut_anywhere_is_corrupt(void **state)
         op_of(BATCH_DELETE, 1, "gone", NULL),
         op_of(BATCH_RANGE_DELETE, 2, "a", "b"),
         {.kind = BATCH_PUT_EXPIRING, .expiry = 1u << 20, .key = text("e"), .value = text("v")},
+        separated("key", 1u << 20, 300, 1u << 30),
         op_of(BATCH_KEYSPACE_CREATE, 3, "name", "options"),
         op_of(BATCH_KEYSPACE_DROP, 300, "", NULL),
     };
@@ -143,6 +178,69 @@ static void illegal_lengths_are_corrupt(void **state)
     assert_int_equal(decode_copy(wraps, sizeof wraps), STRATA_CORRUPT);
 }
 
+static strata_rc decode_op(struct batch_op op)
+{
+    struct buffer b = {0};
+    append(&b, op);
+    strata_rc rc = decode_copy(b.data, b.bytes);
+    buffer_release(&b);
+    return rc;
+}
+
+// kind, keyspace, then the numbers given, then the key "k".
+static strata_rc decode_numbers(const uint64_t *numbers, size_t count)
+{
+    struct buffer b = {0};
+    assert_int_equal(buffer_append_u8(&b, BATCH_PUT_SEPARATED), STRATA_OK);
+    assert_int_equal(buffer_append_varint(&b, 1), STRATA_OK);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(buffer_append_varint(&b, numbers[i]), STRATA_OK);
+    }
+    assert_int_equal(buffer_append_prefixed(&b, text("k")), STRATA_OK);
+    strata_rc rc = decode_copy(b.data, b.bytes);
+    buffer_release(&b);
+    return rc;
+}
+
+static void place_that_cannot_be_is_corrupt(void **state)
+{
+    (void)state;
+    const uint64_t good[] = {1, 2, 3, 4, 5};
+    assert_int_equal(decode_numbers(good, 5), STRATA_OK);
+    static const struct {
+        size_t at;
+        uint64_t number;
+    } bad[] = {
+        {0, 0},
+        {1, (uint64_t)UINT32_MAX + 1},
+        {1, UINT32_MAX},
+        {2, 0},
+        {2, (uint64_t)UINT32_MAX + 1},
+        {2, UINT64_MAX},
+        {3, UINT64_MAX},
+        {4, UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        uint64_t numbers[5];
+        memcpy(numbers, good, sizeof numbers);
+        numbers[bad[i].at] = bad[i].number;
+        assert_int_equal(decode_numbers(numbers, 5), STRATA_CORRUPT);
+    }
+    assert_int_equal(decode_op(separated("s", 1, UINT32_MAX - 4095, UINT32_MAX)), STRATA_CORRUPT);
+    struct batch_op op = separated("", 1, 2, 3);
+    assert_int_equal(decode_op(op), STRATA_CORRUPT);
+}
+
+static void expiry_beyond_every_clock_is_corrupt(void **state)
+{
+    (void)state;
+    struct batch_op op = op_of(BATCH_PUT_EXPIRING, 1, "k", "v");
+    op.expiry = INT64_MAX;
+    assert_int_equal(decode_op(op), STRATA_OK);
+    op.expiry++;
+    assert_int_equal(decode_op(op), STRATA_CORRUPT);
+}
+
 static void range_with_begin_not_before_end_is_corrupt(void **state)
 {
     (void)state;
@@ -161,7 +259,7 @@ static void unknown_kind_is_another_version(void **state)
     for (unsigned kind = 0; kind < 256; kind++) {
         uint8_t bytes[] = {(uint8_t)kind, 0, 1, 'a', 1, 'b', 0, 0};
         strata_rc rc = decode_copy(bytes, sizeof bytes);
-        bool known = (kind >= 1 && kind <= 3) || (kind >= 16 && kind <= 18);
+        bool known = (kind >= 1 && kind <= 4) || (kind >= 16 && kind <= 18);
         assert_int_equal(rc == STRATA_VERSION, !known);
     }
 }
@@ -246,6 +344,9 @@ static void random_batches_equal_the_definition(void **state)
                 op.kind = BATCH_DELETE;
             } else if (prng_one_in(&rng, 20)) {
                 op.kind = BATCH_KEYSPACE_CREATE;
+            } else if (prng_one_in(&rng, 5)) {
+                op.kind = BATCH_PUT_SEPARATED;
+                op.ref = (struct kv_value_ref){1 + y, i, 1};
             } else {
                 op.kind = prng_one_in(&rng, 4) ? BATCH_PUT_EXPIRING : BATCH_PUT;
                 op.expiry = op.kind == BATCH_PUT_EXPIRING ? 5 : 0;
@@ -314,8 +415,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_comes_back),
         cmocka_unit_test(encoding_of_a_put_is_as_documented),
+        cmocka_unit_test(encoding_of_a_separated_put_is_as_documented),
         cmocka_unit_test(op_cut_anywhere_is_corrupt),
         cmocka_unit_test(illegal_lengths_are_corrupt),
+        cmocka_unit_test(place_that_cannot_be_is_corrupt),
+        cmocka_unit_test(expiry_beyond_every_clock_is_corrupt),
         cmocka_unit_test(range_with_begin_not_before_end_is_corrupt),
         cmocka_unit_test(unknown_kind_is_another_version),
         cmocka_unit_test(batch_of_another_count_is_corrupt),
