@@ -15,6 +15,8 @@
 // beginning of the next page is tried too, since a sync moves the tail to a new page. When that is
 // not good either, reading stops: what is behind was torn, or never synced.
 //
+// A good record whose commit refers to something that is not there (`apply` says so) is as none.
+//
 // Unless there is proof: every mark and header that is valid, also behind the stop, says up to
 // which commit everything was on disk. If that is beyond the last commit read and beyond
 // flushed_commit, bytes were damaged that had been acknowledged: STRATA_CORRUPT. Proofs are looked
@@ -31,6 +33,7 @@
 #include "wal/wal_format.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define WAL_WINDOW_BYTES (64u * WAL_PAGE_BYTES)
 
@@ -54,6 +57,8 @@ struct wal_recoverer {
     uint64_t commit;       // the last good one, flushed or not
     struct wal_mark proof; // the greatest of all valid marks and headers of the log
     uint64_t stop_segment, stop_offset;
+    bool missing;           // `apply` had not what the next commit needs: no later one counts
+    char missing_text[256]; // why
     uint8_t *window;
     struct buffer payload;
 };
@@ -321,6 +326,22 @@ struct wal_recover_apply {
     void *ctx;
 };
 
+static strata_rc wal_recover_apply_record(struct wal_recoverer *rv, const struct wal_record *record,
+                                          const struct wal_recover_apply *apply)
+{
+    strata_rc rc = apply->call(apply->ctx, record);
+    if (rc == STRATA_NOT_FOUND) {
+        rv->missing = true;
+        snprintf(rv->missing_text, sizeof rv->missing_text, ": %s", fail_text());
+        return STRATA_OK;
+    }
+    rv->commit = record->commit;
+    rv->out->last_time_us = record->time_us;
+    rv->out->records++;
+    rv->out->payload_bytes += record->payload.bytes;
+    return rc;
+}
+
 // Accepts the record at `at` if it is the next; *end_out is then where it ends, else 0.
 static strata_rc wal_recover_record(struct wal_recover_reader *r, uint64_t at, uint64_t end,
                                     const struct wal_recover_apply *apply, uint64_t *end_out)
@@ -344,22 +365,21 @@ static strata_rc wal_recover_record(struct wal_recover_reader *r, uint64_t at, u
     if (rc != STRATA_OK || !good) {
         return rc;
     }
-    *end_out = wal_flow_end(at, WAL_RECORD_HEADER_BYTES + h.payload_bytes);
     if (h.kind == WAL_MARK) {
         struct wal_mark mark;
         wal_mark_decode(rv->payload.data, &mark);
         wal_recover_proof(rv, mark.synced_commit, mark.edits);
-        return STRATA_OK;
+    } else if (h.commit > rv->flushed_commit) {
+        struct wal_record record = {h.commit, h.time_us, h.count, buffer_slice(&rv->payload)};
+        rc = wal_recover_apply_record(rv, &record, apply);
+    } else {
+        rv->commit = h.commit;
+        rv->out->last_time_us = h.time_us;
     }
-    rv->commit = h.commit;
-    rv->out->last_time_us = h.time_us;
-    if (h.commit <= rv->flushed_commit) {
-        return STRATA_OK;
+    if (rc == STRATA_OK && !rv->missing) {
+        *end_out = wal_flow_end(at, WAL_RECORD_HEADER_BYTES + h.payload_bytes);
     }
-    rv->out->records++;
-    rv->out->payload_bytes += h.payload_bytes;
-    struct wal_record record = {h.commit, h.time_us, h.count, buffer_slice(&rv->payload)};
-    return apply->call(apply->ctx, &record);
+    return rc;
 }
 
 // Reads the records of a segment up to `end`; *stop_out is where no further one was good.
@@ -373,7 +393,7 @@ static strata_rc wal_recover_records(struct wal_recover_reader *r, uint64_t end,
         uint64_t next = 0;
         *stop_out = begin;
         strata_rc rc = wal_recover_record(r, begin, end, apply, &next);
-        if (rc == STRATA_OK && next == 0 && in_next_page != begin) {
+        if (rc == STRATA_OK && next == 0 && !r->rv->missing && in_next_page != begin) {
             rc = wal_recover_record(r, in_next_page, end, apply, &next);
         }
         if (rc != STRATA_OK || next == 0) {
@@ -418,7 +438,8 @@ static strata_rc wal_recover_read(struct wal_recoverer *rv, const struct wal_rec
         if (rc != STRATA_OK) {
             return rc;
         }
-        bool whole = successor != NULL && (successor->h.commit == rv->commit || MUTANT(22));
+        bool whole =
+            successor != NULL && !rv->missing && (successor->h.commit == rv->commit || MUTANT(22));
         f = whole ? successor : NULL;
     }
     return STRATA_OK;
@@ -508,8 +529,9 @@ static strata_rc wal_recover_prove(struct wal_recoverer *rv, uint64_t first_segm
     if (rv->proof.synced_commit > held || (MUTANT(41) && rv->out->cut_bytes > 0)) {
         return fail(STRATA_CORRUPT,
                     "%06" PRIu64 ".log: no good record of commit %" PRIu64 " at offset %" PRIu64
-                    ", but commit %" PRIu64 " was synced",
-                    rv->stop_segment, held + 1, rv->stop_offset, rv->proof.synced_commit);
+                    ", but commit %" PRIu64 " was synced%s",
+                    rv->stop_segment, held + 1, rv->stop_offset, rv->proof.synced_commit,
+                    rv->missing_text);
     }
     return STRATA_OK;
 }

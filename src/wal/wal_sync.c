@@ -35,6 +35,23 @@ static void wal_synced_up_to_locked(struct wal *w, uint64_t commit)
     }
 }
 
+// Puts on disk what the records appended so far refer to: the one place behind which commits are
+// called synced by marks, headers and acknowledgements. Lock held, and given back meanwhile.
+static strata_rc wal_before_sync_locked(struct wal *w)
+{
+    if (w->config.before_sync == NULL) {
+        return STRATA_OK;
+    }
+    os_mutex_unlock(&w->mu.lock);
+    strata_rc rc = w->config.before_sync(w->config.ctx);
+    os_mutex_lock(&w->mu.lock);
+    if (rc != STRATA_OK) {
+        wal_die_locked(w);
+        return wal_dead_locked(w, STRATA_UNKNOWN_OUTCOME);
+    }
+    return STRATA_OK;
+}
+
 // The caller has the token `syncing`.
 static strata_rc wal_sync_files_locked(struct wal *w)
 {
@@ -42,6 +59,10 @@ static strata_rc wal_sync_files_locked(struct wal *w)
     struct wal_segment *last = w->mu.active;
     w->mu.at = wal_page_up(w->mu.at);
     uint64_t started = w->config.clock->monotonic_ns(w->config.clock);
+    strata_rc before_rc = wal_before_sync_locked(w);
+    if (before_rc != STRATA_OK) {
+        return before_rc;
+    }
     struct wal_segment *s = w->mu.oldest;
     while (true) {
         bool closed = s->closed;

@@ -107,6 +107,67 @@ static void error_of_apply_ends_recovery(void **state)
     world_free(world);
 }
 
+struct lacking {
+    uint64_t commit; // that cannot be applied
+    uint64_t last;   // that was
+};
+
+static strata_rc lack_one(void *ctx, const struct wal_record *record)
+{
+    struct lacking *l = ctx;
+    assert_int_equal(record->commit, l->last + 1);
+    if (record->commit == l->commit) {
+        return fail_at(__FILE__, __LINE__, STRATA_NOT_FOUND, "its value");
+    }
+    l->last = record->commit;
+    return STRATA_OK;
+}
+
+// The commit is as if its record were torn: in every segment, and whatever lies behind it.
+static void commit_that_lacks_something_is_missing(void **state)
+{
+    (void)state;
+    struct world *world = world_new(true);
+    world_open(world);
+    for (int i = 0; i < 120; i++) {
+        world_append(world, (uint32_t)(i * 37 % 900));
+    }
+    assert_true(wal_oldest_segment(world->w) == world->first);
+    for (uint64_t commit = 1; commit <= world->commit; commit++) {
+        struct lacking l = {.commit = commit};
+        struct wal_recovery recovery;
+        assert_int_equal(wal_recover(world->dir, 0, world->first, lack_one, &l, &recovery),
+                         STRATA_OK);
+        assert_int_equal(l.last, commit - 1);
+        assert_int_equal(recovery.last_commit, commit - 1);
+        assert_int_equal(recovery.records, commit - 1);
+        assert_int_equal(recovery.last_time_us, (commit - 1) * 10);
+    }
+    world_free(world);
+}
+
+static void synced_commit_that_lacks_something_is_corrupt(void **state)
+{
+    (void)state;
+    struct world *world = world_new(true);
+    world_open(world);
+    for (int i = 0; i < 60; i++) {
+        world_append(world, 100);
+    }
+    world_sync(world);
+    world_append(world, 100); // with the mark
+    world_append(world, 100);
+    for (uint64_t commit = 1; commit <= world->commit; commit++) {
+        struct lacking l = {.commit = commit};
+        struct wal_recovery recovery;
+        assert_int_equal(wal_recover(world->dir, 0, world->first, lack_one, &l, &recovery),
+                         commit <= 60 ? STRATA_CORRUPT : STRATA_OK);
+        assert_true(commit > 60 || strstr(fail_text(), "its value") != NULL);
+        assert_int_equal(l.last, commit - 1);
+    }
+    world_free(world);
+}
+
 static void log_that_begins_too_late_is_corrupt(void **state)
 {
     (void)state;
@@ -561,6 +622,8 @@ int main(void)
         cmocka_unit_test(records_of_every_size_come_back),
         cmocka_unit_test(segments_follow_each_other),
         cmocka_unit_test(error_of_apply_ends_recovery),
+        cmocka_unit_test(commit_that_lacks_something_is_missing),
+        cmocka_unit_test(synced_commit_that_lacks_something_is_corrupt),
         cmocka_unit_test(log_that_begins_too_late_is_corrupt),
         cmocka_unit_test(any_damaged_byte_of_an_unsynced_tail_cuts_there),
         cmocka_unit_test(any_damaged_byte_below_a_mark_is_corrupt),

@@ -167,6 +167,101 @@ static void retired_segments_go_and_the_rest_stays(void **state)
     world_free(world);
 }
 
+// ---- what the records refer to
+
+static struct {
+    const struct world *world;
+    uint64_t calls;
+    uint64_t covered; // the newest commit at the last call
+    strata_rc rc;
+} before;
+
+static strata_rc note_sync(void *ctx)
+{
+    assert_ptr_equal(ctx, before.world);
+    before.calls++;
+    before.covered = before.world->commit;
+    return before.rc == STRATA_OK ? STRATA_OK
+                                  : fail_at(__FILE__, __LINE__, before.rc, "the disk of values");
+}
+
+static struct world *world_with_values(void)
+{
+    struct world *world = world_new(true);
+    world->config.before_sync = note_sync;
+    memset(&before, 0, sizeof before);
+    before.world = world;
+    world_open(world);
+    return world;
+}
+
+// Whatever makes a commit count as synced has asked for its values first.
+static void every_claim_of_a_synced_commit_comes_after_its_values(void **state)
+{
+    (void)state;
+    struct world *world = world_with_values();
+    assert_int_equal(before.calls, 0);
+    for (int i = 0; i < 300; i++) {
+        uint64_t calls = before.calls;
+        world_append(world, 300); // also into new segments
+        assert_int_equal(before.calls, calls);
+        if (i % 7 == 0) {
+            world_sync(world);
+            assert_int_equal(before.calls, calls + 1);
+        } else if (i % 11 == 0) {
+            assert_int_equal(wal_tick(world->w), STRATA_OK);
+        } else if (i % 60 == 0) {
+            world->flushed = world->commit - 5;
+            assert_int_equal(wal_retire(world->w, world->flushed), STRATA_OK);
+        }
+        uint64_t claimed = wal_synced_commit(world->w);
+        assert_true(claimed <= before.covered || claimed <= world->flushed);
+    }
+    uint64_t calls = before.calls;
+    world_sync(world);
+    world_sync(world);
+    assert_int_equal(before.calls, calls + 1);
+    world_append(world, 10);
+    assert_int_equal(wal_close(world->w), STRATA_OK);
+    assert_int_equal(before.covered, world->commit);
+    world->w = NULL;
+    world_free(world);
+}
+
+static void values_that_cannot_be_synced_end_the_log(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        struct world *world = world_with_values();
+        world_append(world, 10);
+        world_sync(world);
+        world_append(world, 10);
+        before.rc = STRATA_IO;
+        struct wal_stats first, second;
+        wal_stats(world->w, &first);
+        if (how == 0) {
+            assert_int_equal(wal_sync(world->w, 2), STRATA_UNKNOWN_OUTCOME);
+        } else if (how == 1) {
+            assert_int_equal(wal_tick(world->w), STRATA_UNKNOWN_OUTCOME);
+        } else {
+            assert_int_equal(wal_close(world->w), STRATA_UNKNOWN_OUTCOME);
+            world->w = NULL;
+            world_free(world);
+            continue;
+        }
+        assert_non_null(strstr(fail_text(), "the disk of values"));
+        wal_stats(world->w, &second);
+        assert_int_equal(first.syncs, second.syncs);
+        assert_int_equal(wal_synced_commit(world->w), 1);
+        before.rc = STRATA_OK;
+        uint64_t calls = before.calls;
+        assert_int_equal(wal_sync(world->w, 2), STRATA_UNKNOWN_OUTCOME);
+        assert_int_equal(before.calls, calls);
+        assert_int_equal(world_try_append(world, 10), STRATA_READ_ONLY);
+        world_free(world);
+    }
+}
+
 // ---- threads
 
 #define THREAD_APPENDS 3000
@@ -300,6 +395,8 @@ int main(void)
         cmocka_unit_test(failed_sync_ends_the_log),
         cmocka_unit_test(tick_syncs_then_marks),
         cmocka_unit_test(retired_segments_go_and_the_rest_stays),
+        cmocka_unit_test(every_claim_of_a_synced_commit_comes_after_its_values),
+        cmocka_unit_test(values_that_cannot_be_synced_end_the_log),
         cmocka_unit_test(threads_share_syncs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
