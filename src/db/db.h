@@ -33,6 +33,7 @@
 #define DB_RELOG_BYTES_MAX (128u << 10)    // a longer log tail is flushed at open, not logged again
 #define DB_MANIFEST_BYTES_MAX (4ull << 20) // a longer manifest is rewritten
 #define DB_GENERATION_VALUE_FILES_MAX 64u  // then it is sealed
+#define DB_HISTORY_REWRITES 32u
 
 // A keyspace while the database is open. Never freed before close, so that handles stay valid.
 struct strata_keyspace {
@@ -43,6 +44,11 @@ struct strata_keyspace {
     strata_keyspace_options options; // resolved
     struct shape shape_live, shape_history;
     _Atomic bool dropped;
+    // Background work alone, under mu.lock: the floor at which a run of history was last rewritten
+    // for what it had let go (space_jobs.c).
+    struct history_rewrite {
+        uint64_t run, floor;
+    } history_rewrites[DB_HISTORY_REWRITES];
     // Changed by strata_keyspace_alter under edit.lock; read from anywhere. 0: not separated.
     _Atomic uint32_t separate_bytes;
     _Atomic uint32_t value_compression;
@@ -56,7 +62,8 @@ struct strata_keyspace {
 
 // The memtables that are sealed together: one per keyspace that was written, by slot.
 struct generation {
-    _Atomic uint64_t refs;
+    _Atomic uint64_t refs;  // of views and lists: memtables and value files
+    _Atomic uint64_t holds; // of the memtables alone; all refs together are one of them
     uint64_t sealed_commit; // 0 while active; set under commit.lock and mu.lock
     uint32_t capacity;
     _Atomic size_t bytes; // charged to the budget
@@ -73,6 +80,9 @@ struct generation {
 struct registration {
     uint64_t commit;
     struct registration *next, *before; // under readers.lock
+    // Gives the view of an idle reader back when its catalog is not `present`, else NULL; called
+    // with readers.lock held. NULL: the reader has none. (db/seat.h)
+    struct view *(*give_back)(struct registration *r, const struct catalog *present);
 };
 
 // What a reader sees. Immutable but for the contents of the active memtables.
@@ -147,16 +157,17 @@ struct strata_db {
 
     struct {
         struct os_mutex lock;
-        struct os_cond changed; // a flush or merge ended, a state changed, a reader left
+        struct os_cond changed; // a flush or merge ended, a state changed
         struct os_cond tick;    // wakes the ticker early, at close
         struct generation *sealed[DB_SEALED_MAX + 1]; // oldest first
         uint32_t sealed_count;
-        uint32_t readers;    // live iterators, history readers, snapshots
         uint32_t compacting; // explicit compactions asked for: automatic merges stand back
         bool full_running;   // one of them is at work
         bool flush_running;
         uint32_t merges_running;
-        strata_rc error; // sticky: the database is read-only; its text below
+        bool space_running; // the space task decides, or has a job
+        bool excising;      // it looks for tables that leave unread: no merge begins meanwhile
+        strata_rc error;    // sticky: the database is read-only; its text below
         char error_text[512];
         bool error_told;       // the event was emitted
         strata_rc retry_error; // the last background failure, when it will be tried again (no
@@ -181,6 +192,7 @@ struct strata_db {
     struct {
         struct os_mutex lock; // nothing is taken under it
         struct registration *first;
+        uint32_t count; // live iterators, history readers, value readers, snapshots
         // Retention by age: how far the floor may advance (retention.c).
         int64_t age_now_us;
         uint64_t age_monotonic_ns;
@@ -201,9 +213,14 @@ struct strata_db {
     struct catalog *flush_catalog;
     struct merge_worker workers[DB_MERGE_WORKERS_MAX];
     uint32_t worker_count;
-    struct os_task space_task; // excises, value rewrites: space.c
+    struct os_task space_task;  // excises, value rewrites: space.c
+    _Atomic bool space_pending; // it was submitted and has not looked since
     struct value_rewrite *rewrite;
     struct strata_keyspace *rewrite_space;
+    uint64_t rewrite_began_ns;
+    // A generation is sealed when it refers to so many bytes of separated values: what is garbage
+    // among them is not known before its flush. Computed by space.c, read by commits.
+    _Atomic uint64_t seal_value_bytes;
     struct os_thread ticker;
     // For the write path, computed when the trees change.
     _Atomic bool seal_waits;          // a commit waits for a flush, with commit.lock held
@@ -256,14 +273,15 @@ strata_rc db_usable(const strata_db *db) STRATA_MUST_CHECK;
 // that it is counted.
 uint32_t db_forks(void);
 extern uint32_t db_fork_count;
-void db_reader_enter(strata_db *db);
-void db_reader_leave(strata_db *db);
 
 // ---- view.c
 
 strata_rc generation_new(uint32_t slots, struct generation **generation_out) STRATA_MUST_CHECK;
 void generation_ref(struct generation *g);
 void generation_unref(struct generation *g, struct os_memory *memory);
+// Keeps the memtables alone, for cursors over them; with a reference or another hold.
+void generation_hold(struct generation *g);
+void generation_drop(struct generation *g, struct os_memory *memory);
 // The generation's memtable of a slot, or NULL.
 static inline struct memtable *generation_memtable(const struct generation *g, uint32_t slot)
 {
@@ -378,8 +396,20 @@ strata_rc db_value_file(void *db, uint64_t logical,
 // STRATA_TRIMMED, and not registered, when it lies above. STRATA_NOW: the newest visible commit.
 strata_rc register_commit(strata_db *db, const struct strata_keyspace *space, uint64_t commit,
                           struct registration *r) STRATA_MUST_CHECK;
+// The same for a commit that is registered already, and stays so during the call: nothing to check.
+void register_commit_again(strata_db *db, uint64_t commit, struct registration *r);
 void unregister_commit(strata_db *db, struct registration *r);
+uint32_t registered_count(strata_db *db);
+// The registered commits, ascending, each once; the caller frees the array (NULL: none). The floor
+// was published before and a fence passed (register_commit has the other half).
+strata_rc registered_copy(strata_db *db, uint64_t **commits_out,
+                          size_t *count_out) STRATA_MUST_CHECK;
+// Takes the views of readers that are in no call back, so that files which left the catalog can go;
+// each finds its place again at its registered commit. Without locks held, not in an epoch.
+void db_reseat_idle(strata_db *db);
 strata_rc db_trim(void *db, uint64_t keyspace, struct compact_trim *trim_out); // compact_env.trim
+// The same for the flush of what was sealed at db->flush_commit.
+strata_rc db_trim_flush(void *db, uint64_t keyspace, struct compact_trim *trim_out);
 // The engine's time: the greater of the wall clock and the newest commit's, whole seconds rounded
 // down, in microseconds. Expiry is judged by it, and by time_of_commit_s for reads as of a commit.
 int64_t db_now_s(strata_db *db);
@@ -429,6 +459,11 @@ struct read_at {
     bool keep_blocks;
     bool registered; // by a snapshot: not below any floor
 };
+// Registers the commit of a read that outlives the call. Before its view is pinned.
+strata_rc read_register(strata_db *db, const struct read_at *at,
+                        struct registration *r) STRATA_MUST_CHECK;
+// By which expiry is judged in that read, as it begins.
+int64_t read_time_s(strata_db *db, const struct read_at *at);
 strata_rc read_resolve(strata_db *db, const strata_read *how,
                        struct read_at *at_out) STRATA_MUST_CHECK;
 strata_rc db_get(strata_db *db, const struct read_at *at, struct slice key,
@@ -437,6 +472,15 @@ strata_rc db_get_many(strata_db *db, const struct read_at *at, size_t count,
                       const strata_slice *keys, strata_value *values_out,
                       strata_rc *rc_out) STRATA_MUST_CHECK;
 strata_rc value_assign(strata_value *v, struct slice bytes, uint64_t commit) STRATA_MUST_CHECK;
+// Where the value of a key is. STRATA_NOT_FOUND when it has none.
+struct value_found {
+    struct value_file *file; // separated: with a reference, for the caller to give back; or NULL
+    struct kv_value_ref ref;
+    strata_value value; // not separated; the caller's to begin and to release
+    uint64_t commit;
+};
+strata_rc db_find_value(strata_db *db, const struct read_at *at, struct slice key,
+                        struct value_found *out) STRATA_MUST_CHECK;
 
 strata_rc iter_open(strata_db *db, const strata_read *how,
                     strata_iter **iter_out) STRATA_MUST_CHECK;
@@ -449,6 +493,10 @@ strata_rc iter_next(strata_iter *it) STRATA_MUST_CHECK;
 strata_rc iter_prev(strata_iter *it) STRATA_MUST_CHECK;
 strata_rc iter_resume(strata_iter *it) STRATA_MUST_CHECK;
 const struct kv_entry *iter_entry(const strata_iter *it); // NULL when it stands on none
+// The value of its entry, read if it is separated; empty when that fails, for the reason that
+// iter_value_error gives.
+struct slice iter_value(strata_iter *it);
+strata_rc iter_value_error(const strata_iter *it);
 strata_db *iter_db(const strata_iter *it);
 strata_rc history_open(strata_db *db, const strata_read *how, const strata_slice *key,
                        strata_history **history_out) STRATA_MUST_CHECK;

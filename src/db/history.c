@@ -11,6 +11,7 @@
 
 struct strata_history {
     strata_db *db;
+    struct registration registration;
     struct view *view;
     struct sources sources;
     uint64_t at;
@@ -60,11 +61,14 @@ strata_rc history_open(strata_db *db, const strata_read *how, const strata_slice
         return alloc_failed("a history reader", sizeof *h);
     }
     uint64_t visible;
-    db_reader_enter(db);
     h->db = db;
+    rc = read_register(db, &at, &h->registration);
+    if (rc != STRATA_OK) {
+        free(h);
+        return rc;
+    }
     h->view = view_pin(db, &visible);
-    at.commit = at.commit == STRATA_NOW ? visible : at.commit;
-    h->at = at.commit;
+    h->at = at.commit = h->registration.commit;
     rc = set_bounds(h, how, key);
     if (rc == STRATA_OK && (at.space->slot >= h->view->space_count ||
                             h->view->spaces[at.space->slot].keyspace == NULL)) {
@@ -90,8 +94,8 @@ void history_close(strata_history *h)
     buffer_release(&h->upper);
     buffer_release(&h->key);
     buffer_release(&h->value);
+    unregister_commit(db, &h->registration);
     free(h);
-    db_reader_leave(db);
 }
 
 strata_db *history_db(const strata_history *h)

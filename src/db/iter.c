@@ -25,6 +25,7 @@ enum iter_state {
 
 struct strata_iter {
     strata_db *db;
+    struct registration registration;
     struct view *view;
     struct sources sources;
     struct kv_merge merge;
@@ -100,11 +101,14 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
         return alloc_failed("an iterator", sizeof *it);
     }
     uint64_t visible;
-    db_reader_enter(db);
     it->db = db;
+    rc = read_register(db, &at, &it->registration);
+    if (rc != STRATA_OK) {
+        free(it);
+        return rc;
+    }
     it->view = view_pin(db, &visible);
-    at.commit = at.commit == STRATA_NOW ? visible : at.commit;
-    it->at = at.commit;
+    it->at = at.commit = it->registration.commit;
     if (how != NULL) {
         it->filter = how->filter;
         it->filter_ctx = how->filter_ctx;
@@ -150,8 +154,8 @@ void iter_close(strata_iter *it)
     buffer_release(&it->key);
     buffer_release(&it->value);
     buffer_release(&it->target);
+    unregister_commit(db, &it->registration);
     free(it);
-    db_reader_leave(db);
 }
 
 // ---- moving

@@ -145,6 +145,7 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
     os_mutex_init(&db->edit.lock);
     os_mutex_init(&db->mu.lock);
     os_mutex_init(&db->times.lock);
+    os_mutex_init(&db->readers.lock);
     os_cond_init(&db->mu.changed);
     os_cond_init(&db->mu.tick);
     os_memory_init(&db->memory, options->memory_bytes);
@@ -189,6 +190,7 @@ static void db_free(strata_db *db)
     os_mutex_release(&db->edit.lock);
     os_mutex_release(&db->mu.lock);
     os_mutex_release(&db->times.lock);
+    os_mutex_release(&db->readers.lock);
     db->magic = 0;
     free(db);
 }
@@ -432,11 +434,9 @@ strata_rc db_open(struct os_machine *machine, const char *path, const strata_opt
 
 strata_rc db_close(strata_db *db)
 {
-    os_mutex_lock(&db->mu.lock);
-    uint32_t readers = db->mu.readers;
-    os_mutex_unlock(&db->mu.lock);
+    uint32_t readers = registered_count(db);
     if (readers > 0) {
-        return fail(STRATA_BUSY, "%u iterators, history readers or snapshots are still alive",
+        return fail(STRATA_BUSY, "%u iterators, readers or snapshots are still alive",
                     readers);
     }
     background_stop(db);

@@ -39,6 +39,7 @@ strata_rc read_resolve(strata_db *db, const strata_read *how, struct read_at *at
         at_out->commit = 0;
     } else if (how->snapshot != NULL) {
         at_out->commit = snapshot_commit(how->snapshot);
+        at_out->registered = true;
     } else if (as_of) {
         uint64_t newest = atomic_load_explicit(&db->visible, memory_order_acquire);
         if (how->as_of > newest) {
@@ -48,6 +49,20 @@ strata_rc read_resolve(strata_db *db, const strata_read *how, struct read_at *at
         at_out->commit = how->as_of - MUTANT(32);
     }
     return space_resolve(db, how->keyspace, &at_out->space);
+}
+
+strata_rc read_register(strata_db *db, const struct read_at *at, struct registration *r)
+{
+    if (at->registered) {
+        register_commit_again(db, at->commit, r);
+        return STRATA_OK;
+    }
+    return register_commit(db, at->space, at->commit, r);
+}
+
+int64_t read_time_s(strata_db *db, const struct read_at *at)
+{
+    return at->commit == STRATA_NOW ? db_now_s(db) : time_of_commit_s(db, at->commit);
 }
 
 // ---- values

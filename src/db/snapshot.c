@@ -6,25 +6,29 @@
 
 struct strata_snapshot {
     strata_db *db;
-    uint64_t commit;
+    struct registration registration;
 };
 
 strata_rc snapshot_take(strata_db *db, strata_snapshot **snapshot_out)
 {
-    strata_snapshot *s = alloc_array(1, sizeof *s);
+    strata_snapshot *s = alloc_zeroed(1, sizeof *s);
     *snapshot_out = NULL;
     if (s == NULL) {
         return alloc_failed("a snapshot", sizeof *s);
     }
-    db_reader_enter(db);
-    *s = (strata_snapshot){db, atomic_load_explicit(&db->visible, memory_order_acquire)};
+    s->db = db;
+    strata_rc rc = register_commit(db, NULL, STRATA_NOW, &s->registration);
+    if (rc != STRATA_OK) {
+        free(s);
+        return rc;
+    }
     *snapshot_out = s;
     return STRATA_OK;
 }
 
 uint64_t snapshot_commit(const strata_snapshot *s)
 {
-    return s->commit;
+    return s->registration.commit;
 }
 
 strata_db *snapshot_db(const strata_snapshot *s)
@@ -35,7 +39,7 @@ strata_db *snapshot_db(const strata_snapshot *s)
 void snapshot_release(strata_snapshot *s)
 {
     if (s != NULL) {
-        db_reader_leave(s->db);
+        unregister_commit(s->db, &s->registration);
         free(s);
     }
 }

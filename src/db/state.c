@@ -1,4 +1,4 @@
-// The state of an open database: usable or not, writable or not, and who reads.
+// The state of an open database: usable or not, writable or not.
 #include "db/db.h"
 
 #include "base/assert.h"
@@ -78,20 +78,4 @@ strata_rc db_writable(strata_db *db)
     strata_rc rc = db_sticky_error_locked(db);
     os_mutex_unlock(&db->mu.lock);
     return rc;
-}
-
-void db_reader_enter(strata_db *db)
-{
-    os_mutex_lock(&db->mu.lock);
-    db->mu.readers++;
-    os_mutex_unlock(&db->mu.lock);
-}
-
-void db_reader_leave(strata_db *db)
-{
-    os_mutex_lock(&db->mu.lock);
-    ASSERT(db->mu.readers > 0);
-    db->mu.readers--;
-    os_cond_wake_all(&db->mu.changed);
-    os_mutex_unlock(&db->mu.lock);
 }

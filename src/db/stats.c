@@ -76,8 +76,8 @@ static void gauge_all(strata_db *db, uint64_t *values)
     values[METRIC_debt_bytes] = atomic_load(&db->admission_debt);
     os_mutex_lock(&db->mu.lock);
     values[METRIC_memtables_sealed] = db->mu.sealed_count;
-    values[METRIC_readers] = db->mu.readers;
     os_mutex_unlock(&db->mu.lock);
+    values[METRIC_readers] = registered_count(db);
     if (!db->read_only) {
         os_mutex_lock(&db->edit.lock);
         values[METRIC_manifest_bytes] = manifest_bytes(db->edit.manifest);

@@ -9,6 +9,20 @@
 
 #define MOMENT_US 1000
 
+// Rounded down.
+static int64_t whole_second(int64_t time_us)
+{
+    return time_us - time_us % 1000000;
+}
+
+// When a moment that begins then ends at the latest. It lies within one second of the clock, so
+// that the second of a commit never changes.
+static int64_t moment_end(int64_t time_us)
+{
+    int64_t second_ends = whole_second(time_us) + 1000000;
+    return time_us + MOMENT_US < second_ends ? time_us + MOMENT_US : second_ends;
+}
+
 strata_rc times_init(strata_db *db, const struct catalog *catalog)
 {
     size_t count = catalog->second_count;
@@ -24,7 +38,7 @@ strata_rc times_init(strata_db *db, const struct catalog *catalog)
     db->times.capacity = count + 64;
     db->times.thin_count = count;
     atomic_init(&db->newest_us, count == 0 ? 0 : seconds[count - 1].last_time_us);
-    atomic_init(&db->moment_ends_us, count == 0 ? 0 : seconds[count - 1].first_time_us + MOMENT_US);
+    atomic_init(&db->moment_ends_us, count == 0 ? 0 : moment_end(seconds[count - 1].first_time_us));
     return STRATA_OK;
 }
 
@@ -55,7 +69,7 @@ static void begin_moment(strata_db *db, uint64_t commit, int64_t time_us)
     db->times.seconds[count] = (struct commit_second){commit, time_us, time_us};
     db->times.count = count + 1;
     atomic_store_explicit(&db->newest_us, time_us, memory_order_relaxed);
-    atomic_store_explicit(&db->moment_ends_us, time_us + MOMENT_US, memory_order_relaxed);
+    atomic_store_explicit(&db->moment_ends_us, moment_end(time_us), memory_order_relaxed);
     os_mutex_unlock(&db->times.lock);
 }
 
@@ -177,4 +191,16 @@ strata_rc db_commit_time(strata_db *db, uint64_t commit, int64_t *unix_us_out)
     }
     *unix_us_out = times_of(db, commit);
     return *unix_us_out == 0 ? STRATA_NOT_FOUND : STRATA_OK;
+}
+
+int64_t time_of_commit_s(strata_db *db, uint64_t commit)
+{
+    return whole_second(times_of(db, commit));
+}
+
+int64_t db_now_s(strata_db *db)
+{
+    int64_t now = db->machine->clock->wall_us(db->machine->clock);
+    int64_t newest = atomic_load_explicit(&db->newest_us, memory_order_relaxed);
+    return whole_second(now > newest ? now : newest);
 }

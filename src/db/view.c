@@ -14,6 +14,7 @@ strata_rc generation_new(uint32_t slots, struct generation **generation_out)
         return alloc_failed("a generation of memtables", slots * sizeof(void *));
     }
     atomic_init(&g->refs, 1);
+    atomic_init(&g->holds, 1);
     g->capacity = slots;
     *generation_out = g;
     return STRATA_OK;
@@ -26,8 +27,20 @@ void generation_ref(struct generation *g)
 
 void generation_unref(struct generation *g, struct os_memory *memory)
 {
-    // The last release makes every use of the memtables happen before their end.
-    if (g == NULL || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1) {
+    // The last release makes every use of the generation happen before its end.
+    if (g != NULL && atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) == 1) {
+        generation_drop(g, memory);
+    }
+}
+
+void generation_hold(struct generation *g)
+{
+    atomic_fetch_add_explicit(&g->holds, 1, memory_order_relaxed);
+}
+
+void generation_drop(struct generation *g, struct os_memory *memory)
+{
+    if (atomic_fetch_sub_explicit(&g->holds, 1, memory_order_acq_rel) != 1) {
         return;
     }
     for (uint32_t i = 0; i < g->capacity; i++) {
