@@ -11,7 +11,10 @@ enum kv_kind {
     KV_DELETE = 2,
     KV_RANGE_DELETE = 3,  // in logs and as an answer; tables keep range deletes apart
     KV_PUT_SEPARATED = 4, // a put whose `value` is a reference (kv/value_ref.h) into a value file
-    KV_FLOOR = 5,         // history: what the key was in [commit, end) was trimmed; no value
+    // History: what the key was in [commit, end) was trimmed; no value. The newest candidate of all
+    // of history counts: when that is a floor the read is STRATA_TRIMMED, whatever live holds (a
+    // floor may stand for several versions, and live may hold a range delete of their time).
+    KV_FLOOR = 5,
 };
 
 // A version. `key` and `value` are borrowed; how long they live is said by whoever hands it out.

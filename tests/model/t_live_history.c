@@ -1,9 +1,17 @@
 // A model of the rule by which versions live in two trees (live and history), run on random
 // histories and compared with a list of all versions, every key at every commit.
 //
-// It proves the rule, not the engine: writes with batches and range deletes, flushes, merges of
-// adjacent runs over key slices, moves, excises, history merges, snapshots and four kinds of
-// retention. Each simpler rule that looks right is a mutant here, and must fail.
+// It proves the rule, not the engine: writes with batches, range deletes and expiries, flushes,
+// merges of adjacent runs over key slices, moves, excises with and without a default end, history
+// merges, registered commits and four kinds of retention. Each simpler rule that looks right is a
+// mutant here, and must fail.
+//
+// Retention: a job takes a trim, which publishes the floor and then notes the registered commits;
+// what nobody can ask any more goes. A job may work by a trim that is older than the writes and the
+// registrations since (not with "last N", whose inputs are as old as its trim in the engine, too).
+// The promise: every key at every commit at or above the published floor, or registered, reads
+// exactly; with "last N" a commit that was not registered when a merge saw it may be TRIMMED where
+// the key has had N - 1 values between that version and the present one.
 #include "base/prng.h"
 #include "lib/test_lib.h"
 
@@ -11,23 +19,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 5, LAST_N = 2, STEPS = 110, CHECK_EVERY = 12 };
+enum { KEYS = 5, LAST_N = 2, STEPS = 110, CHECK_EVERY = 12, COMMITS_A_SECOND = 2 };
 
 enum kind { PUT, DELETE, RANGE, FLOOR };
 enum retention { KEEP_ALL, KEEP_AGE, KEEP_NONE, KEEP_LAST, RETENTIONS };
 enum mutant {
     MUTANT_NONE,
-    SAME_BATCH,        // a range delete does not remove earlier points of its own batch
-    NO_SNAPSHOT,       // trimming does not look at registered commits
-    NO_RECEIPT,        // a dropped delete leaves nothing in history
-    LAST_LEVEL_MULTI,  // "last" is judged by the level: the last two runs
-    DROP_OVER_RANGE,   // older range deletes do not count as holding the key
-    NEWEST_RANGE,      // only the newest range delete over a fragment is kept
-    EXCISE_RANGE,      // a table that holds a range delete is excised
-    EXCISE_NEWEST,     // the newest covering range delete gives the default end
-    EXCISE_NAIVE,      // newer sources are not asked for older commits
-    NO_FLOOR_RECORD,   // "last N" trims without a floor record
-    RANGE_NOT_SKIPPED, // a range delete newer than the read does not count as skipped
+    SAME_BATCH,         // a range delete does not remove earlier points of its own batch
+    NO_SNAPSHOT,        // trimming does not look at registered commits
+    NO_RECEIPT,         // a dropped delete leaves nothing in history
+    LAST_LEVEL_MULTI,   // "last" is judged by the level: the last two runs
+    DROP_OVER_RANGE,    // older range deletes do not count as holding the key
+    NEWEST_RANGE,       // only the newest range delete over a fragment is kept
+    EXCISE_RANGE,       // a table that holds a range delete is excised
+    EXCISE_NEWEST,      // the newest covering range delete gives the default end
+    EXCISE_NAIVE,       // newer sources are not asked for older commits
+    NO_FLOOR_RECORD,    // "last N" trims without a floor record
+    RANGE_NOT_SKIPPED,  // a range delete newer than the read does not count as skipped
+    FLOOR_UNPUBLISHED,  // a job trims by the newest commit, but readers go on at the floor before
+    FLOOR_RECORD_ANY,   // "last N" also replaces what a registered commit needs
+    FLOOR_JOIN_ANY,     // floors are joined although another file holds a version between
+    FLOOR_BY_BEGIN,     // a floor wins over live by its begin only
+    FLOOR_NOT_CUT,      // a floor is not cut at the begin of a newer version
+    EXPIRED_DROPPED,    // an expired put leaves live without a trace
+    EXPIRED_FORGOTTEN,  // an expired version leaves history without a trace
+    EXPIRED_FOR_NOW,    // expiry asks the newest commit's time instead of the floor's
+    EXPIRED_TO_ALL,     // expiry does not look at registered commits
+    UNREAD_BY_GREATEST, // a table leaves unread although registered commits need its older versions
+    UNREAD_ONE_KEY,     // a table leaves unread that is not covered whole
     MUTANTS
 };
 
@@ -45,12 +64,24 @@ static const char *const mutant_names[MUTANTS] = {
     "excise_naive",
     "no_floor_record",
     "range_not_skipped",
+    "floor_unpublished",
+    "floor_record_any",
+    "floor_join_any",
+    "floor_by_begin",
+    "floor_not_cut",
+    "expired_dropped",
+    "expired_forgotten",
+    "expired_for_now",
+    "expired_to_all",
+    "unread_by_greatest",
+    "unread_one_key",
 };
 
 struct version {
     uint64_t commit;
     enum kind kind;
     uint64_t value;
+    uint64_t expiry; // a time; 0: never
 };
 
 struct range {
@@ -63,6 +94,7 @@ struct record {
     uint64_t begin, end;
     enum kind kind;
     uint64_t value;
+    uint64_t expiry;
 };
 
 struct versions {
@@ -96,6 +128,11 @@ struct history {
     size_t count, capacity;
 };
 
+struct trim {
+    uint64_t floor;
+    bool registered[STEPS + 2]; // by commit
+};
+
 struct db {
     struct prng random;
     enum retention retention;
@@ -106,8 +143,10 @@ struct db {
     struct ranges memtable_ranges;
     struct runs runs;
     struct history history;
-    uint64_t floor;
+    uint64_t floor;           // as published
+    uint64_t wanted;          // floor of retention by age
     bool snapshot[STEPS + 2]; // by commit
+    struct trim trim;         // of the job in work
     char fault[160];          // the first difference
 };
 
@@ -189,6 +228,11 @@ static void drop_empty_runs(struct db *db)
     db->runs.count = kept;
 }
 
+static uint64_t time_of(uint64_t commit)
+{
+    return commit / COMMITS_A_SECOND;
+}
+
 // ---- writes
 
 static void truth_remove(struct versions *v, uint64_t commit, bool ranges_too)
@@ -210,7 +254,7 @@ static void write_range(struct db *db, uint64_t commit, bool *has)
     for (int k = begin; k < end; k++) {
         has[k] = has[k] && db->mutant == SAME_BATCH;
         truth_remove(&db->all[k], commit, true);
-        add_version(&db->all[k], (struct version){commit, RANGE, 0});
+        add_version(&db->all[k], (struct version){commit, RANGE, 0, 0});
     }
 }
 
@@ -228,7 +272,10 @@ static void write_batch(struct db *db)
         }
         int k = (int)prng_below(&db->random, KEYS);
         has[k] = true;
-        point[k] = (struct version){commit, x < 55 ? PUT : DELETE, commit * 10 + i};
+        point[k] = (struct version){commit, x < 55 ? PUT : DELETE, commit * 10 + i, 0};
+        if (x < 20) {
+            point[k].expiry = 1 + time_of(commit) + prng_below(&db->random, 12);
+        }
         truth_remove(&db->all[k], commit, false);
         add_version(&db->all[k], point[k]);
     }
@@ -239,41 +286,73 @@ static void write_batch(struct db *db)
     }
 }
 
-// ---- what a merge ejects
+// ---- what retention lets go
 
-static bool is_registered(const struct db *db, uint64_t begin, uint64_t end)
+// What a job begins with. The floor is published before the registered commits are noted.
+static void take_trim(struct db *db)
 {
-    for (uint64_t c = begin; c < end && c <= db->newest; c++) {
-        if (db->snapshot[c]) {
-            return true;
+    bool may_be_old = db->retention == KEEP_AGE || db->retention == KEEP_NONE;
+    if (may_be_old && prng_one_in(&db->random, 2)) {
+        return; // the job has its trim since a while
+    }
+    uint64_t floor = db->retention == KEEP_AGE    ? db->wanted
+                     : db->retention == KEEP_NONE ? db->newest
+                                                  : 0;
+    db->trim.floor = floor;
+    if (db->mutant != FLOOR_UNPUBLISHED) {
+        db->floor = floor;
+    }
+    memcpy(db->trim.registered, db->snapshot, sizeof db->snapshot);
+}
+
+// The first registered commit in [begin, end); `end` when there is none.
+static uint64_t first_registered(const struct db *db, uint64_t begin, uint64_t end)
+{
+    for (uint64_t c = begin; c < end && c < STEPS + 2; c++) {
+        if (db->trim.registered[c] && db->mutant != NO_SNAPSHOT) {
+            return c;
         }
     }
-    return false;
+    return end;
 }
 
+// May somebody ask for a commit in [begin, end)? For a receipt: is it above the floor?
 static bool is_kept(const struct db *db, uint64_t begin, uint64_t end)
 {
-    if (db->mutant != NO_SNAPSHOT && is_registered(db, begin, end)) {
-        return true;
-    }
-    if (db->retention == KEEP_NONE) {
+    return end > db->trim.floor || begin > db->trim.floor ||
+           first_registered(db, begin, end) != end;
+}
+
+// Is a put that was written at `begin` and ended at `end` absent for everybody who may still ask?
+static bool is_expired(const struct db *db, uint64_t begin, uint64_t end, uint64_t expiry)
+{
+    uint64_t floor = db->mutant == EXPIRED_FOR_NOW ? db->newest : db->trim.floor;
+    if (expiry == 0 || begin > floor || expiry > time_of(floor)) {
         return false;
     }
-    return db->retention != KEEP_AGE || end > db->floor;
+    uint64_t first = first_registered(db, begin, end);
+    return first == end || time_of(first) >= expiry || db->mutant == EXPIRED_TO_ALL;
 }
+
+// ---- what a merge ejects
 
 static void eject(const struct db *db, struct records *to, int key, const struct version *v,
                   uint64_t end)
 {
-    if (v->commit != end && is_kept(db, v->commit, end)) {
-        add_record(to, (struct record){key, v->commit, end, v->kind, v->value});
+    if (v->commit == end || !is_kept(db, v->commit, end)) {
+        return;
+    }
+    bool expired = is_expired(db, v->commit, end, v->expiry);
+    if (!expired || db->mutant != EXPIRED_FORGOTTEN) {
+        add_record(to, (struct record){key, v->commit, end, expired ? DELETE : v->kind, v->value,
+                                       v->expiry});
     }
 }
 
 static void give_receipt(const struct db *db, struct records *to, int key, const struct version *v)
 {
-    if (db->retention != KEEP_NONE && db->mutant != NO_RECEIPT) {
-        add_record(to, (struct record){key, v->commit, v->commit, DELETE, 0});
+    if (v->commit > db->trim.floor && db->mutant != NO_RECEIPT) {
+        add_record(to, (struct record){key, v->commit, v->commit, DELETE, 0, 0});
     }
 }
 
@@ -299,12 +378,19 @@ static void merge_key(const struct db *db, int key, const struct versions *point
     struct versions all = {0};
     uint64_t newest_range = 0;
     for (size_t i = 0; i < points->count; i++) {
-        add_version(&all, points->at[i]);
+        struct version v = points->at[i];
+        if (v.kind == PUT && is_expired(db, v.commit, UINT64_MAX, v.expiry)) {
+            if (db->mutant == EXPIRED_DROPPED) {
+                continue;
+            }
+            v = (struct version){v.commit, DELETE, 0, 0};
+        }
+        add_version(&all, v);
     }
     for (size_t i = 0; i < ranges->count; i++) {
         if (range_covers(&ranges->at[i], key)) {
             uint64_t c = ranges->at[i].commit;
-            add_version(&all, (struct version){c, RANGE, 0});
+            add_version(&all, (struct version){c, RANGE, 0, 0});
             newest_range = c > newest_range ? c : newest_range;
         }
     }
@@ -342,6 +428,7 @@ static void flush(struct db *db)
     if (!any) {
         return;
     }
+    take_trim(db);
     test_grow((void **)&db->runs.at, &db->runs.capacity, db->runs.count, sizeof(struct run));
     memmove(db->runs.at + 1, db->runs.at, db->runs.count * sizeof(struct run));
     db->runs.count++;
@@ -402,6 +489,7 @@ static void merge(struct db *db)
     if (n == 0) {
         return;
     }
+    take_trim(db);
     size_t i = (size_t)prng_below(&db->random, n);
     size_t j = i + (size_t)prng_below(&db->random, 4);
     j = j < n ? j : n - 1;
@@ -563,9 +651,8 @@ static bool excise_slice(struct db *db, size_t run_index, int begin, int end)
     }
     struct records ejected = {0};
     for (int k = first; k < stop; k++) {
-        if (run->has[k] && is_kept(db, run->point[k].commit, c)) {
-            const struct version *v = &run->point[k];
-            add_record(&ejected, (struct record){k, v->commit, c, v->kind, v->value});
+        if (run->has[k]) {
+            eject(db, &ejected, k, &run->point[k], c);
         }
         run->has[k] = false;
     }
@@ -575,14 +662,64 @@ static bool excise_slice(struct db *db, size_t run_index, int begin, int end)
     return true;
 }
 
+// The commit of the oldest range delete of newer runs over the key that is newer than `than`; 0:
+// there is none.
+static uint64_t covering_commit(const struct db *db, size_t run, int key, uint64_t than)
+{
+    for (uint64_t c = than + 1; c <= db->newest; c++) {
+        if (commit_covers(db, run, c, key)) {
+            return c;
+        }
+    }
+    return 0;
+}
+
+// A slice of a run leaves live unread, and nothing of it goes to history: it holds no range delete,
+// each of its keys lies under a newer range delete, and nobody can ask for a commit between its
+// oldest version and that delete. Nothing is asked of newer runs.
+static bool excise_unread(struct db *db, size_t run_index, int begin, int end)
+{
+    struct run *run = &db->runs.at[run_index];
+    uint64_t least = UINT64_MAX;
+    uint64_t greatest = 0;
+    int covered = 0;
+    for (int k = begin; k < end; k++) {
+        if (run_covers(run, k)) {
+            return false;
+        }
+        if (run->has[k]) {
+            uint64_t c = run->point[k].commit;
+            least = c < least ? c : least;
+            greatest = c > greatest ? c : greatest;
+        }
+    }
+    for (int k = begin; k < end && greatest != 0; k++) {
+        uint64_t c = covering_commit(db, run_index, k, greatest);
+        if (c == 0 && db->mutant == UNREAD_ONE_KEY && covered > 0) {
+            continue;
+        }
+        if (c == 0 || is_kept(db, db->mutant == UNREAD_BY_GREATEST ? greatest : least, c)) {
+            return false;
+        }
+        covered++;
+    }
+    for (int k = begin; k < end; k++) {
+        run->has[k] = false;
+    }
+    drop_empty_runs(db);
+    return greatest != 0;
+}
+
 static void excise(struct db *db)
 {
+    take_trim(db);
+    bool unread = prng_one_in(&db->random, 2);
     for (int attempt = 0; attempt < 6 && db->runs.count >= 2; attempt++) {
         size_t i = 1 + (size_t)prng_below(&db->random, db->runs.count - 1);
         int begin;
         int end;
         pick_slice(db, &begin, &end);
-        if (excise_slice(db, i, begin, end)) {
+        if (unread ? excise_unread(db, i, begin, end) : excise_slice(db, i, begin, end)) {
             return;
         }
     }
@@ -597,64 +734,85 @@ static int by_begin_descending(const void *a, const void *b)
     return x->begin == y->begin ? 0 : x->begin > y->begin ? -1 : 1;
 }
 
-// "Last N": drops what is older than the N-th version. Returns the floor, 0 when nothing went.
-static uint64_t trim_to_last(const struct db *db, struct records *l)
+// Does a file that the merge does not read hold a version of the key that began in (begin, end)?
+static bool others_hold(const struct db *db, int key, uint64_t begin, uint64_t end)
 {
-    if (l->count <= LAST_N) {
-        return 0;
-    }
-    uint64_t floor = l->at[LAST_N - 1].begin;
-    size_t kept = 0;
-    for (size_t i = 0; i < l->count; i++) {
-        const struct record *q = &l->at[i];
-        if (q->begin >= floor || is_registered(db, q->begin, q->end)) {
-            l->at[kept++] = *q;
+    for (size_t f = 0; f < db->history.count; f++) {
+        const struct records *file = &db->history.at[f];
+        for (size_t i = 0; i < file->count; i++) {
+            const struct record *q = &file->at[i];
+            if (q->key == key && begin < q->begin && q->begin < end) {
+                return true;
+            }
         }
     }
-    bool trimmed = kept < l->count;
-    l->count = kept;
-    return trimmed ? floor : 0;
+    return false;
+}
+
+// Puts a floor behind the others; it joins the one before when they touch and nothing lies between.
+static void add_floor(const struct db *db, struct records *out, struct record q)
+{
+    struct record *last = out->count == 0 ? NULL : &out->at[out->count - 1];
+    if (last != NULL && last->kind == FLOOR && last->key == q.key && last->begin == q.end &&
+        (db->mutant == FLOOR_JOIN_ANY || !others_hold(db, q.key, q.begin, last->end))) {
+        last->begin = q.begin;
+        return;
+    }
+    q.kind = FLOOR;
+    q.value = 0;
+    q.expiry = 0;
+    add_record(out, q);
+}
+
+// "Last N": the newest N - 1 puts stay, and the deletes between them; of what is older only what a
+// registered commit needs. Floors stand in the place of the rest.
+static void merge_to_last(const struct db *db, const struct record *q, int *puts,
+                          struct records *out)
+{
+    bool needed = q->begin != q->end && first_registered(db, q->begin, q->end) != q->end;
+    if (*puts < LAST_N - 1 || (needed && db->mutant != FLOOR_RECORD_ANY)) {
+        *puts += q->kind == PUT;
+        add_record(out, *q);
+    } else if (q->begin != q->end && db->mutant != NO_FLOOR_RECORD) {
+        add_floor(db, out, *q);
+    }
 }
 
 static void merge_history_key(const struct db *db, int key, const struct records *in,
                               struct records *out)
 {
     struct records l = {0};
-    uint64_t floor = 0;
+    int puts = 0;
     for (size_t i = 0; i < in->count; i++) {
-        const struct record *q = &in->at[i];
-        if (q->key == key && q->kind == FLOOR) {
-            floor = q->end > floor ? q->end : floor;
-        } else if (q->key == key) {
-            add_record(&l, *q);
+        if (in->at[i].key == key) {
+            add_record(&l, in->at[i]);
         }
     }
     if (l.count > 0) {
         qsort(l.at, l.count, sizeof l.at[0], by_begin_descending);
     }
-    for (size_t i = 1; i < l.count; i++) {
+    for (size_t i = 0; i < l.count; i++) {
         struct record *q = &l.at[i];
-        if (q->begin != q->end && l.at[i - 1].begin < q->end) {
+        bool cuts = q->kind != FLOOR || db->mutant != FLOOR_NOT_CUT;
+        if (i > 0 && q->begin != q->end && l.at[i - 1].begin < q->end && cuts) {
             q->end = l.at[i - 1].begin;
         }
-    }
-    if (db->retention == KEEP_LAST) {
-        uint64_t trimmed = trim_to_last(db, &l);
-        if (db->mutant != NO_FLOOR_RECORD && trimmed > floor) {
-            floor = trimmed;
+        if (!is_kept(db, q->begin, q->end)) {
+            continue;
         }
-    }
-    for (size_t i = 0; i < l.count; i++) {
-        const struct record *q = &l.at[i];
-        bool receipt = q->begin == q->end;
-        bool all = db->retention == KEEP_ALL || db->retention == KEEP_LAST;
-        if (all || is_kept(db, q->begin, q->end) ||
-            (receipt && db->retention == KEEP_AGE && q->end > db->floor)) {
+        if (is_expired(db, q->begin, q->end, q->expiry)) {
+            if (db->mutant == EXPIRED_FORGOTTEN) {
+                continue;
+            }
+            q->kind = DELETE;
+        }
+        if (q->kind == FLOOR) {
+            add_floor(db, out, *q);
+        } else if (db->retention == KEEP_LAST) {
+            merge_to_last(db, q, &puts, out);
+        } else {
             add_record(out, *q);
         }
-    }
-    if (floor > 0) {
-        add_record(out, (struct record){key, 0, floor, FLOOR, 0});
     }
     free(l.at);
 }
@@ -665,6 +823,7 @@ static void merge_history(struct db *db)
     if (h->count == 0) {
         return;
     }
+    take_trim(db);
     uint64_t n = 1 + prng_below(&db->random, h->count < 4 ? h->count : 4);
     struct records in = {0};
     for (; n > 0; n--) {
@@ -705,32 +864,39 @@ static void search_ranges(const struct db *db, struct search *s, const struct ra
 {
     for (size_t i = 0; i < r->count; i++) {
         if (range_covers(&r->at[i], key)) {
-            consider(s, (struct version){r->at[i].commit, RANGE, 0}, at,
+            consider(s, (struct version){r->at[i].commit, RANGE, 0, 0}, at,
                      db->mutant != RANGE_NOT_SKIPPED);
         }
     }
 }
 
-// False: TRIMMED.
-static bool search_history(const struct db *db, struct search *s, int key, uint64_t at,
-                           bool registered)
+// The greatest begin wins. A floor that wins in history wins over live, too: what live holds may be
+// newer than the floor's begin, when that stands for several versions, but it was superseded by one
+// of them.
+static void search_history(const struct db *db, struct search *s, int key, uint64_t at)
 {
+    struct search in = {0};
     for (size_t f = 0; f < db->history.count; f++) {
         const struct records *file = &db->history.at[f];
         for (size_t i = 0; i < file->count; i++) {
             const struct record *q = &file->at[i];
-            if (q->key != key || at < q->begin || at >= q->end) {
-                continue;
-            }
-            if (q->kind != FLOOR) {
-                struct version v = {q->begin, q->kind, q->value};
-                consider(s, v, at, false);
-            } else if (!registered) {
-                return false;
+            if (q->key == key && q->begin <= at && at < q->end) {
+                consider(&in, (struct version){q->begin, q->kind, q->value, q->expiry}, at, false);
             }
         }
     }
-    return true;
+    if (in.found && in.best.kind == FLOOR && db->mutant != FLOOR_BY_BEGIN) {
+        *s = in;
+    } else if (in.found) {
+        consider(s, in.best, at, false);
+    }
+}
+
+// 0 is absence.
+static uint64_t value_at(const struct version *v, uint64_t at)
+{
+    bool hidden = v->expiry != 0 && v->expiry <= time_of(at);
+    return v->kind == PUT && !hidden ? v->value : 0;
 }
 
 // 0 is absence. False: TRIMMED.
@@ -748,13 +914,11 @@ static bool get(const struct db *db, int key, uint64_t at, uint64_t *value_out)
         }
         search_ranges(db, &s, &r->ranges, key, at);
     }
-    *value_out = 0;
-    if ((!s.found || s.skipped) && at != db->newest &&
-        !search_history(db, &s, key, at, db->snapshot[at])) {
-        return false;
+    if ((!s.found || s.skipped) && at != db->newest) {
+        search_history(db, &s, key, at);
     }
-    *value_out = s.found && s.best.kind == PUT ? s.best.value : 0;
-    return true;
+    *value_out = s.found ? value_at(&s.best, at) : 0;
+    return !s.found || s.best.kind != FLOOR;
 }
 
 // ---- checks
@@ -771,32 +935,30 @@ static const struct version *truth_at(const struct db *db, int key, uint64_t at)
     return best;
 }
 
-// A read may be TRIMMED only where the true version is not one of the newest N points of the key.
+// A read may be TRIMMED only where the key has had N - 1 values between the true version and the
+// present one, whatever that is.
 static bool may_be_trimmed(const struct db *db, int key, const struct version *truth)
 {
-    size_t newer = 0;
-    if (truth == NULL || truth->kind == RANGE) {
-        return true;
-    }
+    const struct version *present = truth_at(db, key, db->newest);
+    int between = 0;
     for (size_t i = 0; i < db->all[key].count; i++) {
         const struct version *v = &db->all[key].at[i];
-        newer += v->kind != RANGE && v->commit > truth->commit ? 1 : 0;
+        between += v->kind == PUT && v != present && (truth == NULL || v->commit > truth->commit);
     }
-    return newer >= LAST_N;
+    return db->retention == KEEP_LAST && between >= LAST_N - 1;
 }
 
 static void check_reads(struct db *db, int key)
 {
     for (uint64_t at = 0; at <= db->newest; at++) {
-        bool below = db->retention == KEEP_NONE || at < db->floor;
-        if (at != db->newest && !db->snapshot[at] && below) {
+        if (at < db->floor && !db->snapshot[at]) {
             continue;
         }
         const struct version *truth = truth_at(db, key, at);
-        uint64_t expected = truth != NULL && truth->kind == PUT ? truth->value : 0;
+        uint64_t expected = truth == NULL ? 0 : value_at(truth, at);
         uint64_t got;
         if (!get(db, key, at, &got)) {
-            if (!may_be_trimmed(db, key, truth)) {
+            if (db->snapshot[at] || !may_be_trimmed(db, key, truth)) {
                 snprintf(db->fault, sizeof db->fault, "key %d at %llu: trimmed inside retention",
                          key, (unsigned long long)at);
             }
@@ -847,6 +1009,21 @@ static void check_versions(struct db *db, int key)
     }
 }
 
+// In one file the intervals of a key do not overlap, or a reader could not stop at the first.
+static void check_file(struct db *db, const struct records *file)
+{
+    for (size_t i = 0; i < file->count; i++) {
+        for (size_t j = 0; j < i; j++) {
+            const struct record *x = &file->at[i];
+            const struct record *y = &file->at[j];
+            if (x->key == y->key && x->begin < y->end && y->begin < x->end) {
+                snprintf(db->fault, sizeof db->fault, "key %d: intervals of a file overlap",
+                         x->key);
+            }
+        }
+    }
+}
+
 static void check(struct db *db)
 {
     for (int k = 0; k < KEYS; k++) {
@@ -854,6 +1031,9 @@ static void check(struct db *db)
         if (db->retention == KEEP_ALL) {
             check_versions(db, k);
         }
+    }
+    for (size_t i = 0; i < db->history.count; i++) {
+        check_file(db, &db->history.at[i]);
     }
     for (size_t i = 0; i < db->runs.count; i++) {
         const struct run *r = &db->runs.at[i];
@@ -878,7 +1058,10 @@ static void change_registrations(struct db *db)
         return;
     }
     if (prng_one_in(&db->random, 2)) {
-        db->snapshot[db->newest] = true;
+        // The newest commit; or an older one that nothing was trimmed of yet.
+        bool older = db->retention != KEEP_LAST && prng_one_in(&db->random, 2);
+        uint64_t back = older ? prng_below(&db->random, db->newest - db->floor + 1) : 0;
+        db->snapshot[db->newest - back] = true;
     } else {
         uint64_t from = prng_below(&db->random, db->newest + 1);
         for (uint64_t i = 0; i <= db->newest; i++) {
@@ -891,7 +1074,7 @@ static void change_registrations(struct db *db)
     }
     if (db->retention == KEEP_AGE && prng_one_in(&db->random, 2)) {
         uint64_t floor = prng_below(&db->random, db->newest + 1);
-        db->floor = floor > db->floor ? floor : db->floor;
+        db->wanted = floor > db->wanted ? floor : db->wanted;
     }
 }
 
