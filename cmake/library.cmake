@@ -32,7 +32,8 @@ target_include_directories(strata_static INTERFACE ${PROJECT_SOURCE_DIR}/include
 target_link_libraries(strata_static INTERFACE ${archive} PkgConfig::liblz4 PkgConfig::libzstd
                       Threads::Threads)
 
-install(FILES ${PROJECT_SOURCE_DIR}/include/strata.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/include/strata.h ${PROJECT_SOURCE_DIR}/include/strata_keys.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS strata EXPORT strata_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 
