@@ -30,27 +30,25 @@ struct golden {
     struct store_config store;
     struct config config;
     uint64_t newest;
+    int64_t wall_us; // when it was closed
     uint64_t noticed;
 };
 
 // ---- the work
 
 static void golden_step(struct sim_machine *m, struct store *store, struct model *model,
-                        const struct step *step)
+                        const strata_keyspace_options *keyspace, const struct step *step)
 {
-    uint64_t commit;
+    uint64_t commit = 0;
     strata_rc rc = STRATA_OK;
     char name[MODEL_NAME_BYTES];
     snprintf(name, sizeof name, "%s",
              step->kind == STEP_SPACE_DROP ? model->spaces[step->space].name : step->name);
-    if (step->kind == STEP_COMMIT || step->kind == STEP_SPACE_CREATE ||
-        step->kind == STEP_SPACE_DROP) {
-        step_apply(step, model);
-    }
+    step_apply(step, model, keyspace, m->wall_us);
     switch (step->kind) {
     case STEP_COMMIT:
-        rc =
-            store_strata.commit(store, model, step->ops, step->op_count, step->durability, &commit);
+        rc = store_strata.commit(store, model, step->ops, step->op_count, step->durability,
+                                 step->streamed, &commit);
         break;
     case STEP_SPACE_CREATE:
         rc = store_strata.space_create(store, name);
@@ -62,12 +60,23 @@ static void golden_step(struct sim_machine *m, struct store *store, struct model
         rc = store_strata.flush(store);
         break;
     case STEP_COMPACT:
-        rc = store_strata.compact(store);
+    case STEP_COMPACT_VALUES:
+        rc = store_strata.compact(store, step->kind == STEP_COMPACT_VALUES);
+        break;
+    case STEP_ALTER:
+        rc = store_strata.space_alter(store, model->spaces[step->space].name, &step->change);
+        break;
+    case STEP_CLOCK:
+        sim_machine_step_clock(m, (int64_t)step->seconds * 1000000, step->seconds * 1000000000);
         break;
     default:
         sim_machine_crank(m, 20);
         break;
     }
+    if (rc == STRATA_OK && step_commits(step)) {
+        model_set_time(model, store_strata.time_of(store, model->newest));
+    }
+    model_advance(model, m->wall_us);
     if (rc != STRATA_OK) {
         test_fatal("a step: %d, %s", (int)rc, fail_text());
     }
@@ -91,15 +100,18 @@ static void golden_make(struct golden *g, uint64_t seed, uint64_t steps)
     }
     while (g->model->newest < store_strata.newest(store)) {
         model_commit_nothing(g->model);
+        model_set_time(g->model, m.wall_us);
     }
+    model_set_policy(g->model, 0, model_policy_of(&g->config.options.keyspace), m.wall_us);
     for (uint64_t i = 0; i < steps; i++) {
-        scenario_next(&scenario, g->model, &step);
-        golden_step(&m, store, g->model, &step);
+        scenario_next(&scenario, g->model, m.wall_us, &step);
+        golden_step(&m, store, g->model, &g->config.options.keyspace, &step);
     }
     if (store_strata.close(store) != STRATA_OK) {
         test_fatal("close: %s", fail_text());
     }
     g->newest = g->model->newest;
+    g->wall_us = m.wall_us;
     g->disk = sim_disk_survive(disk, SIM_SURVIVE_EVERYTHING, 0);
     step_release(&step);
     sim_machine_release(&m);
@@ -188,6 +200,7 @@ static void look(struct golden *g, struct sim_disk *disk, uint64_t seed, bool ma
     char text[STORE_FAULT_BYTES] = {0};
     sim_machine_init(&m, disk, seed);
     m.map_is_bad = g->config.map_is_bad;
+    m.wall_us = g->wall_us;
     strata_rc rc = store_strata.open(&m.base, &g->store, &store);
     if (rc != STRATA_OK) {
         g->noticed++;

@@ -1,6 +1,7 @@
 #include "model/compare.h"
 
 #include "lib/test_lib.h"
+#include "model/features.h"
 #include "model/store.h"
 
 #include <stdarg.h>
@@ -51,19 +52,113 @@ __attribute__((format(printf, 3, 4))) static bool differs(const struct compare *
     return false;
 }
 
-void compare_init(struct compare *c, strata_db *db, strata_keyspace *keyspace,
-                  const struct model_space *space, uint64_t at)
+// ---- what retention allows
+
+static void init(struct compare *c, strata_db *db, strata_keyspace *keyspace, const struct model *m,
+                 size_t space, uint64_t at)
 {
-    *c = (struct compare){db, space, at, STRATA_READ_INIT};
+    *c = (struct compare){
+        .db = db, .model = m, .space = &m->spaces[space], .at = at, .how = STRATA_READ_INIT};
     c->how.keyspace = keyspace;
+}
+
+void compare_init(struct compare *c, strata_db *db, strata_keyspace *keyspace,
+                  const struct model *m, size_t space, uint64_t at, int64_t wall_us)
+{
+    init(c, db, keyspace, m, space, at);
+    c->time_us = model_time_s(m, at);
+    c->floor = model_floor(m, space, wall_us);
     c->how.as_of = at;
     c->how.as_of_zero = at == 0;
+}
+
+void compare_init_now(struct compare *c, strata_db *db, strata_keyspace *keyspace,
+                      const struct model *m, size_t space, int64_t wall_us)
+{
+    init(c, db, keyspace, m, space, m->newest);
+    c->time_us = model_now_s(m, wall_us);
+    c->floor = model_floor(m, space, wall_us);
+    c->registered = true;
+}
+
+void compare_init_snapshot(struct compare *c, strata_db *db, strata_keyspace *keyspace,
+                           const struct model *m, size_t space, uint64_t at,
+                           strata_snapshot *snapshot)
+{
+    compare_init(c, db, keyspace, m, space, at, INT64_MIN);
+    c->how.as_of = 0;
+    c->how.as_of_zero = false;
+    c->how.snapshot = snapshot;
+    c->registered = true;
+}
+
+const struct model_version *compare_value(const struct compare *c, const struct model_key *key)
+{
+    return model_value_at(c->space, key, c->at, c->time_us);
+}
+
+bool compare_may_be_trimmed(const struct compare *c, const struct model_key *key)
+{
+    if (c->registered) {
+        return false;
+    }
+    if (c->at < c->floor) {
+        return true;
+    }
+    for (size_t i = 0; key == NULL && i < c->space->key_count; i++) {
+        if (model_may_forget(c->model, c->space, &c->space->keys[i], c->at)) {
+            return true;
+        }
+    }
+    return key != NULL && model_may_forget(c->model, c->space, key, c->at);
+}
+
+// STRATA_TRIMMED where it may be the answer.
+static bool is_trimmed(const struct compare *c, const struct model_key *key, strata_rc rc)
+{
+    bool is = rc == STRATA_TRIMMED && compare_may_be_trimmed(c, key);
+    if (is && c->trimmed != NULL) {
+        *c->trimmed = true;
+    }
+    return is;
+}
+
+bool compare_oldest(struct compare *c, char *fault_out)
+{
+    uint64_t oldest = 0;
+    if (!ENGINE_TRIMS) {
+        return true;
+    }
+    strata_rc rc = strata_oldest_commit(c->db, c->how.keyspace, &oldest);
+    if (rc != STRATA_OK) {
+        return differs(c, fault_out, "oldest_commit: %d, %s", (int)rc, strata_error_text());
+    }
+    if (oldest > c->floor) {
+        return differs(c, fault_out, "oldest_commit is %llu, retention so far allows %llu",
+                       (unsigned long long)oldest, (unsigned long long)c->floor);
+    }
+    c->floor = oldest;
+    return true;
+}
+
+// ---- gets
+
+static const struct model_key *key_of(const struct compare *c, struct slice key)
+{
+    size_t i = model_key_index(c->space, key);
+    bool there = i < c->space->key_count && slice_equal(c->space->keys[i].key, key);
+    return there ? &c->space->keys[i] : NULL;
 }
 
 static bool check_value(const struct compare *c, struct slice key, strata_rc rc,
                         const strata_value *value, char *fault_out)
 {
-    const struct model_version *want = model_get(c->space, key, c->at);
+    static const struct model_key never_written = {.count = 0};
+    const struct model_key *k = key_of(c, key);
+    const struct model_version *want = k == NULL ? NULL : compare_value(c, k);
+    if (is_trimmed(c, k == NULL ? &never_written : k, rc)) {
+        return true;
+    }
     if (want == NULL) {
         return rc == STRATA_NOT_FOUND ||
                differs(c, fault_out, "get %s: rc %d (%s), expected nothing; got the value of %llu",
@@ -103,7 +198,11 @@ static bool compare_some_gets(const struct compare *c, size_t first, size_t coun
         values[i] = (strata_value)STRATA_VALUE_INIT;
     }
     strata_rc rc = strata_get_many(c->db, &c->how, count, keys, values, outcomes);
-    bool same = rc == STRATA_OK;
+    strata_rc worst = STRATA_OK;
+    for (size_t i = 0; i < count; i++) {
+        worst = worst == STRATA_OK && outcomes[i] < 0 ? outcomes[i] : worst;
+    }
+    bool same = rc == worst && (rc == STRATA_OK || rc == STRATA_TRIMMED);
     if (!same) {
         differs(c, fault_out, "get_many: %d, %s", (int)rc, strata_error_text());
     }
@@ -165,8 +264,10 @@ static bool check_entry(const struct compare *c, strata_iter *iter, strata_rc rc
                        compare_text(key->key), (unsigned long long)want->commit);
     }
     if (!slice_equal(from_public(strata_iter_value(iter)), want->value)) {
-        return differs(c, fault_out, "scan: another value of %s, commit %llu",
-                       compare_text(key->key), (unsigned long long)want->commit);
+        strata_rc value_rc = ENGINE_READERS ? strata_iter_value_error(iter) : STRATA_OK;
+        return differs(c, fault_out, "scan: another value of %s, commit %llu: rc %d (%s)",
+                       compare_text(key->key), (unsigned long long)want->commit, (int)value_rc,
+                       value_rc < 0 ? strata_error_text() : "");
     }
     return true;
 }
@@ -187,16 +288,19 @@ static bool scan_with(const struct compare *c, strata_iter *iter, bool reverse, 
     strata_rc rc = resumed(iter, reverse ? strata_iter_last(iter) : strata_iter_first(iter));
     for (size_t n = 0; n < stop - first; n++) {
         const struct model_key *key = &c->space->keys[reverse ? stop - 1 - n : first + n];
-        const struct model_version *want = model_value_at(c->space, key, c->at);
+        const struct model_version *want = compare_value(c, key);
         if (!is_shown(c, key, want)) {
             continue;
+        }
+        if (is_trimmed(c, NULL, rc)) {
+            return true;
         }
         if (!check_entry(c, iter, rc, key, want, fault_out)) {
             return false;
         }
         rc = resumed(iter, reverse ? strata_iter_prev(iter) : strata_iter_next(iter));
     }
-    if (rc != STRATA_END) {
+    if (rc != STRATA_END && !is_trimmed(c, NULL, rc)) {
         return differs(c, fault_out, "%s scan: rc %d at its end (%s), key %s",
                        reverse ? "reverse" : "forward", (int)rc, rc < 0 ? strata_error_text() : "",
                        compare_text(from_public(strata_iter_key(iter))));
@@ -208,6 +312,9 @@ bool compare_scan(const struct compare *c, bool reverse, char *fault_out)
 {
     strata_iter *iter = NULL;
     strata_rc rc = strata_iter_open(c->db, &c->how, &iter);
+    if (rc == STRATA_TRIMMED && c->at < c->floor && !c->registered) {
+        return true;
+    }
     if (rc != STRATA_OK) {
         return differs(c, fault_out, "iter_open: %d, %s", (int)rc, strata_error_text());
     }
@@ -241,6 +348,27 @@ static bool check_version(const struct compare *c, const struct model_key *key,
                    compare_text(want->value));
 }
 
+// Did the put expire before the floor? Then it counts as a delete.
+static bool is_expired_put(const struct compare *c, const struct model_seen *v)
+{
+    return v->kind == MODEL_PUT && v->expiry_us != 0 && v->commit <= c->floor &&
+           v->expiry_us <= model_time_s(c->model, c->floor);
+}
+
+// May a history leave the version out? What ended by the floor may be gone, deletes of before it
+// too; so may what RETENTION_VERSIONS let go.
+static bool may_be_missing(const struct compare *c, const struct model_key *key,
+                           const struct model_seen *v)
+{
+    if (v->optional || model_may_forget(c->model, c->space, key, v->commit)) {
+        return true;
+    }
+    if (v->kind != MODEL_PUT) {
+        return v->commit <= c->floor;
+    }
+    return (v->end != 0 && v->end <= c->floor) || is_expired_put(c, v);
+}
+
 // The versions of one key; *rc_inout and *got_inout are what the database shows next.
 static bool check_key_history(const struct compare *c, strata_history *history,
                               const struct model_key *key, strata_rc *rc_inout,
@@ -251,9 +379,13 @@ static bool check_key_history(const struct compare *c, strata_history *history,
     bool same = true;
     for (size_t i = 0; i < count && same; i++) {
         bool there = *rc_inout == STRATA_OK && slice_equal(from_public(got_inout->key), key->key) &&
-                     got_inout->commit == seen[i].commit &&
-                     (int)got_inout->kind == (int)seen[i].kind;
-        if (!there && seen[i].optional) {
+                     got_inout->commit == seen[i].commit;
+        if (there && got_inout->kind == STRATA_VERSION_DELETE && is_expired_put(c, &seen[i])) {
+            *rc_inout = strata_history_next(history, got_inout);
+            continue;
+        }
+        there = there && (int)got_inout->kind == (int)seen[i].kind;
+        if (!there && may_be_missing(c, key, &seen[i])) {
             continue;
         }
         if (*rc_inout != STRATA_OK) {
@@ -294,6 +426,9 @@ bool compare_history(const struct compare *c, char *fault_out)
 {
     strata_history *history = NULL;
     strata_rc rc = strata_history_open(c->db, &c->how, &history);
+    if (rc == STRATA_TRIMMED && c->at < c->floor && !c->registered) {
+        return true;
+    }
     if (rc != STRATA_OK) {
         return differs(c, fault_out, "history_open: %d, %s", (int)rc, strata_error_text());
     }
@@ -309,6 +444,9 @@ bool compare_history_key(const struct compare *c, struct slice key, char *fault_
 {
     strata_history *history = NULL;
     strata_rc rc = strata_history_open_key(c->db, &c->how, to_public(key), &history);
+    if (rc == STRATA_TRIMMED && c->at < c->floor && !c->registered) {
+        return true;
+    }
     if (rc != STRATA_OK) {
         return differs(c, fault_out, "history_open_key: %d, %s", (int)rc, strata_error_text());
     }
@@ -362,7 +500,8 @@ static bool compare_space(const struct compare *c, bool deep, char *fault_out)
            compare_all_gets(c, fault_out) && (!deep || compare_history(c, fault_out));
 }
 
-bool compare_db(strata_db *db, const struct model *m, uint64_t at, bool deep, char *fault_out)
+bool compare_db(strata_db *db, const struct model *m, uint64_t at, int64_t wall_us, bool deep,
+                char *fault_out)
 {
     uint64_t newest = strata_newest_commit(db);
     if (at == newest && !compare_names(db, m, at, fault_out)) {
@@ -381,12 +520,12 @@ bool compare_db(strata_db *db, const struct model *m, uint64_t at, bool deep, ch
             return false;
         }
         struct compare c;
-        compare_init(&c, db, keyspace, &m->spaces[i], at);
-        if (at == newest) {
-            c.how.as_of = 0;
-            c.how.as_of_zero = false;
+        if (at == newest && m->newest == newest) {
+            compare_init_now(&c, db, keyspace, m, i, wall_us);
+        } else {
+            compare_init(&c, db, keyspace, m, i, at, wall_us);
         }
-        if (!compare_space(&c, deep, fault_out)) {
+        if (!compare_oldest(&c, fault_out) || !compare_space(&c, deep, fault_out)) {
             return false;
         }
     }

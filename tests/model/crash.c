@@ -43,6 +43,7 @@ struct state {
     enum sim_survive policy;
     const char *step_name;
     bool created;
+    int64_t wall_us;
     uint64_t synced, under_way; // least and greatest commit that may come out
     uint64_t hash;
     struct prng random;
@@ -157,9 +158,10 @@ static void state_failed_rc(const struct state *s, const char *what, strata_rc r
 // ---- looking at a crash state
 
 static strata_rc open_on(const struct run *r, struct sim_machine *m, struct sim_disk *disk,
-                         uint64_t seed, struct store **store_out)
+                         struct state *s, struct store **store_out)
 {
-    sim_machine_init(m, disk, seed);
+    sim_machine_init(m, disk, prng_next(&s->random));
+    m->wall_us = s->wall_us;
     m->map_is_bad = r->config->map_is_bad;
     snprintf(m->label, sizeof m->label, "%.200s", r->machine.label);
     return r->config->ops->open(&m->base, &r->config->store, store_out);
@@ -212,7 +214,7 @@ static void look_at_second(struct state *s, struct sim_disk *disk, uint64_t newe
     struct sim_machine m;
     struct store *store = NULL;
     char text[700];
-    strata_rc rc = open_on(r, &m, disk, prng_next(&s->random), &store);
+    strata_rc rc = open_on(r, &m, disk, s, &store);
     if (rc != STRATA_OK) {
         snprintf(text, sizeof text, "crashed again %s, then not opened: %d, %.500s", when, (int)rc,
                  fail_text());
@@ -247,8 +249,8 @@ static void write_after_recovery(struct state *s, struct store *store, uint64_t 
 {
     struct run *r = s->run;
     uint64_t commit = 0;
-    struct model_op op = {MODEL_PUT, 0, slice_of("after", 5), slice_of("crash", 5)};
-    strata_rc rc = r->config->ops->commit(store, r->model, &op, 1, STRATA_SYNC, &commit);
+    struct model_op op = {MODEL_PUT, 0, slice_of("after", 5), slice_of("crash", 5), 0};
+    strata_rc rc = r->config->ops->commit(store, r->model, &op, 1, STRATA_SYNC, false, &commit);
     if (rc != STRATA_OK) {
         state_failed_rc(s, "a commit after recovery", rc);
     } else if (commit != newest + 1) {
@@ -288,6 +290,7 @@ static void look_at_state(struct state *s, uint64_t *newest_out)
         s->nested_at = 1 + prng_below(&s->random, r->recovery_boundaries);
     }
     sim_machine_init(&m, s->disk, seed);
+    m.wall_us = s->wall_us;
     m.map_is_bad = r->config->map_is_bad;
     snprintf(m.label, sizeof m.label, "%.200s, boundary %llu, policy %d", r->machine.label,
              (unsigned long long)s->boundary, (int)s->policy);
@@ -325,6 +328,9 @@ static void crash_now(struct run *r, uint64_t boundary, enum sim_op op, enum sim
                       .synced = r->synced,
                       .under_way = r->model->newest};
     s.random.state = prng_mix(r->config->seed + 1000003 * boundary + (uint64_t)policy);
+    // One in four comes up hours later.
+    s.wall_us = r->machine.wall_us +
+                (prng_one_in(&s.random, 4) ? (int64_t)prng_below(&s.random, 7200) * 1000000 : 0);
     s.disk = sim_disk_survive(r->disk, policy, prng_next(&s.random));
     s.hash = sim_disk_hash(s.disk) | 1;
     struct known *known = known_find(r, s.hash);
@@ -414,12 +420,13 @@ static void commit_step(struct run *r)
         snprintf(dropped, sizeof dropped, "%s", r->model->spaces[r->step.space].name);
         name = dropped;
     }
-    uint64_t expected = step_apply(&r->step, r->model);
+    uint64_t expected =
+        step_apply(&r->step, r->model, &r->config->store.options.keyspace, r->machine.wall_us);
     uint64_t commit = 0;
     strata_rc rc;
     if (r->step.kind == STEP_COMMIT) {
         rc = ops->commit(r->store, r->model, r->step.ops, r->step.op_count, r->step.durability,
-                         &commit);
+                         r->step.streamed, &commit);
     } else {
         rc = r->step.kind == STEP_SPACE_CREATE ? ops->space_create(r->store, name)
                                                : ops->space_drop(r->store, name);
@@ -432,6 +439,8 @@ static void commit_step(struct run *r)
         snprintf(text, sizeof text, "commit %llu was expected to be %llu",
                  (unsigned long long)commit, (unsigned long long)expected);
         run_failed(r, text);
+    } else {
+        model_set_time(r->model, ops->time_of(r->store, commit));
     }
     if (r->step.kind != STEP_COMMIT || r->step.durability == STRATA_SYNC) {
         r->synced = expected;
@@ -453,6 +462,7 @@ static void crash_step(struct run *r)
 {
     uint64_t boundaries = r->machine.boundaries;
     uint64_t trace = r->machine.trace;
+    int64_t wall_us = r->machine.wall_us;
     r->machine.dead = true;
     (void)r->config->ops->close(r->store);
     r->store = NULL;
@@ -465,6 +475,7 @@ static void crash_step(struct run *r)
     start_machine(r);
     r->machine.boundaries = boundaries;
     r->machine.trace = trace;
+    r->machine.wall_us = wall_us;
     open_store(r);
     if (r->store == NULL) {
         return;
@@ -486,6 +497,13 @@ static void crash_step(struct run *r)
     }
 }
 
+static strata_rc alter_step(struct run *r)
+{
+    step_apply(&r->step, r->model, NULL, r->machine.wall_us);
+    return r->config->ops->space_alter(r->store, r->model->spaces[r->step.space].name,
+                                       &r->step.change);
+}
+
 static void do_step(struct run *r)
 {
     const struct store_ops *ops = r->config->ops;
@@ -500,7 +518,15 @@ static void do_step(struct run *r)
         rc = ops->flush(r->store);
         break;
     case STEP_COMPACT:
-        rc = ops->compact(r->store);
+    case STEP_COMPACT_VALUES:
+        rc = ops->compact(r->store, r->step.kind == STEP_COMPACT_VALUES);
+        break;
+    case STEP_ALTER:
+        rc = alter_step(r);
+        break;
+    case STEP_CLOCK:
+        sim_machine_step_clock(&r->machine, (int64_t)r->step.seconds * 1000000,
+                               r->step.seconds * 1000000000);
         break;
     case STEP_CRASH:
         crash_step(r);
@@ -544,7 +570,10 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
     if (r.store != NULL) {
         while (r.model->newest < config->ops->newest(r.store)) {
             model_commit_nothing(r.model);
+            model_set_time(r.model, config->ops->time_of(r.store, r.model->newest));
         }
+        model_set_policy(r.model, 0, model_policy_of(&config->store.options.keyspace),
+                         r.machine.wall_us);
         r.synced = r.model->newest;
         r.created = true;
         r.known_count = 0;
@@ -557,7 +586,8 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
         if (config->stop != NULL && config->stop(config->stop_ctx)) {
             break;
         }
-        scenario_next(&r.scenario, r.model, &r.step);
+        model_advance(r.model, r.machine.wall_us);
+        scenario_next(&r.scenario, r.model, r.machine.wall_us, &r.step);
         if (config->verbose) {
             printf("step %llu %s, boundary %llu, newest %llu\n", (unsigned long long)i,
                    step_kind_name(r.step.kind), (unsigned long long)r.machine.boundaries,

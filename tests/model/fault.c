@@ -90,7 +90,10 @@ static void check_opened(struct run *r, const char *when)
     if (!r->created) {
         while (r->model->newest < newest && r->model->newest < 2) {
             model_commit_nothing(r->model);
+            model_set_time(r->model, r->machine.wall_us);
         }
+        model_set_policy(r->model, 0, model_policy_of(&r->config->store.options.keyspace),
+                         r->machine.wall_us);
         r->created = true;
         r->synced = newest;
         return;
@@ -120,17 +123,27 @@ static void check_opened(struct run *r, const char *when)
     }
 }
 
+static void note_time(struct run *r)
+{
+    r->machine.faults_off = true;
+    alloc_fault_pause();
+    model_set_time(r->model, r->config->ops->time_of(r->store, r->model->newest));
+    alloc_fault_resume();
+    r->machine.faults_off = false;
+}
+
 static void commit_step(struct run *r)
 {
     const struct store_ops *ops = r->config->ops;
     char name[MODEL_NAME_BYTES];
     snprintf(name, sizeof name, "%s",
              r->step.kind == STEP_SPACE_DROP ? r->model->spaces[r->step.space].name : r->step.name);
-    uint64_t expected = step_apply(&r->step, r->model);
+    uint64_t expected =
+        step_apply(&r->step, r->model, &r->config->store.options.keyspace, r->machine.wall_us);
     uint64_t commit = 0;
     strata_rc rc = r->step.kind == STEP_COMMIT
                        ? ops->commit(r->store, r->model, r->step.ops, r->step.op_count,
-                                     r->step.durability, &commit)
+                                     r->step.durability, r->step.streamed, &commit)
                    : r->step.kind == STEP_SPACE_CREATE ? ops->space_create(r->store, name)
                                                        : ops->space_drop(r->store, name);
     uint64_t newest = ops->newest(r->store);
@@ -139,12 +152,16 @@ static void commit_step(struct run *r)
         if (newest != expected) {
             run_failed(r, "an acknowledged commit is not the newest");
         }
+        note_time(r);
         if (r->step.kind != STEP_COMMIT || r->step.durability == STRATA_SYNC) {
             r->synced = expected;
         }
         return;
     }
     note_error(r, rc);
+    if (newest == expected) {
+        note_time(r);
+    }
     if (newest == expected && r->step.kind != STEP_COMMIT) {
         r->stop = true; // the commit is there, but the open store need not show it
     } else if (newest == expected - 1) {
@@ -171,6 +188,23 @@ static void reopen_step(struct run *r)
     check_opened(r, "after a reopen");
 }
 
+// An alter that failed may have become durable: from then on both policies are allowed.
+static strata_rc alter_step(struct run *r)
+{
+    struct model_space *space = &r->model->spaces[r->step.space];
+    step_apply(&r->step, r->model, NULL, r->machine.wall_us);
+    strata_rc rc = r->config->ops->space_alter(r->store, space->name, &r->step.change);
+    if (rc != STRATA_OK) {
+        struct model_policy any = space->policy;
+        any.retention = STRATA_RETENTION_NONE;
+        model_set_policy(r->model, r->step.space, any, r->machine.wall_us);
+        for (size_t i = 0; i < space->stretch_count; i++) {
+            space->stretches[i].until = UINT64_MAX;
+        }
+    }
+    return rc;
+}
+
 static void do_step(struct run *r)
 {
     const struct store_ops *ops = r->config->ops;
@@ -185,7 +219,15 @@ static void do_step(struct run *r)
         rc = ops->flush(r->store);
         break;
     case STEP_COMPACT:
-        rc = ops->compact(r->store);
+    case STEP_COMPACT_VALUES:
+        rc = ops->compact(r->store, r->step.kind == STEP_COMPACT_VALUES);
+        break;
+    case STEP_ALTER:
+        rc = alter_step(r);
+        break;
+    case STEP_CLOCK:
+        sim_machine_step_clock(&r->machine, (int64_t)r->step.seconds * 1000000,
+                               r->step.seconds * 1000000000);
         break;
     case STEP_CRASH:
     case STEP_CRANK:
@@ -206,13 +248,13 @@ static void do_step(struct run *r)
 // There is space again: a write must be taken, if need be after some background work.
 static void write_again(struct run *r)
 {
-    struct model_op op = {MODEL_PUT, 0, slice_of("again", 5), slice_of("space", 5)};
+    struct model_op op = {MODEL_PUT, 0, slice_of("again", 5), slice_of("space", 5), 0};
     strata_rc rc = STRATA_NO_SPACE;
     for (int attempt = 0; attempt < 5 && rc != STRATA_OK; attempt++) {
         uint64_t commit = 0;
         sim_machine_step_clock(&r->machine, 200000, 200000000);
         sim_machine_crank(&r->machine, 200);
-        rc = r->config->ops->commit(r->store, r->model, &op, 1, STRATA_SYNC, &commit);
+        rc = r->config->ops->commit(r->store, r->model, &op, 1, STRATA_SYNC, false, &commit);
     }
     if (rc != STRATA_OK) {
         char text[STORE_FAULT_BYTES];
@@ -222,6 +264,7 @@ static void write_again(struct run *r)
         return;
     }
     r->synced = model_commit(r->model, &op, 1);
+    note_time(r);
     r->maybe = false;
 }
 
@@ -249,7 +292,9 @@ static void end_run(struct run *r)
     sim_machine_release(&r->machine);
     sim_disk_free(r->disk);
     r->disk = left;
+    int64_t wall_us = r->machine.wall_us;
     sim_machine_init(&r->machine, left, r->config->seed);
+    r->machine.wall_us = wall_us;
     r->machine.map_is_bad = r->config->map_is_bad;
     strata_rc rc = r->config->ops->open(&r->machine.base, &r->config->store, &r->store);
     if (rc != STRATA_OK) {
@@ -293,7 +338,8 @@ void fault_run(const struct fault_config *config, struct fault_result *result_ou
     }
     for (uint64_t i = 0;
          i < config->steps && r.store != NULL && !r.stop && result_out->fault[0] == '\0'; i++) {
-        scenario_next(&r.scenario, r.model, &r.step);
+        model_advance(r.model, r.machine.wall_us);
+        scenario_next(&r.scenario, r.model, r.machine.wall_us, &r.step);
         if (config->verbose) {
             printf("step %llu %s, calls %llu, newest %llu, fired %llu\n", (unsigned long long)i,
                    step_kind_name(r.step.kind), (unsigned long long)r.rule->seen,

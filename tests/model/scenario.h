@@ -19,6 +19,9 @@ enum step_kind {
     STEP_REOPEN,
     STEP_CRASH, // the machine dies; work goes on with what is left
     STEP_CRANK, // background work goes on for a while
+    STEP_ALTER, // of a keyspace's options
+    STEP_CLOCK, // both clocks go on
+    STEP_COMPACT_VALUES,
     STEP_KINDS
 };
 const char *step_kind_name(enum step_kind kind);
@@ -28,9 +31,12 @@ struct step {
     strata_durability durability;
     struct model_op ops[SCENARIO_OPS_MAX];
     size_t op_count;
-    size_t space;                // of a drop
-    char name[MODEL_NAME_BYTES]; // of a create
-    uint8_t *bytes;              // of keys and values
+    bool streamed;                  // a commit of one put, in pieces
+    size_t space;                   // of a drop or an alter
+    strata_keyspace_options change; // of an alter
+    uint64_t seconds;               // of the clock
+    char name[MODEL_NAME_BYTES];    // of a create
+    uint8_t *bytes;                 // of keys and values
     size_t byte_count, byte_capacity;
 };
 
@@ -41,13 +47,18 @@ struct scenario {
     uint64_t keys;        // how many different keys there are
     uint64_t value_max;   // bytes of a usual value
     uint64_t sync_one_in; // commits that are synced
+    bool expires;         // some puts expire
 };
 
 void scenario_init(struct scenario *s, uint64_t seed);
 // The next step; its slices are valid until the next call with the same `step`.
-void scenario_next(struct scenario *s, const struct model *m, struct step *step);
+void scenario_next(struct scenario *s, const struct model *m, int64_t wall_us, struct step *step);
 void step_release(struct step *step);
-// The model's part of a commit, create or drop; returns the commit's number.
-uint64_t step_apply(const struct step *step, struct model *m);
+// The model's part of a commit, create, drop or alter; returns the newest commit's number.
+// `keyspace`: options of keyspaces that are created.
+uint64_t step_apply(const struct step *step, struct model *m,
+                    const strata_keyspace_options *keyspace, int64_t wall_us);
+// Does the step make a commit?
+bool step_commits(const struct step *step);
 
 #endif

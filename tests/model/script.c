@@ -8,9 +8,12 @@
 #include <string.h>
 
 static const char *const names[SCRIPT_KINDS] = {
-    "put",     "delete",      "range",    "batch", "get",   "get_many", "scan",   "walk",
-    "history", "key_history", "snapshot", "iter",  "step",  "create",   "drop",   "sync",
-    "flush",   "compact",     "crank",    "idle",  "check", "compare",  "reopen", "crash",
+    "put",      "delete",  "range",   "batch",          "get",
+    "get_many", "scan",    "walk",    "history",        "key_history",
+    "snapshot", "iter",    "step",    "create",         "drop",
+    "sync",     "flush",   "compact", "crank",          "idle",
+    "check",    "compare", "reopen",  "crash",          "stream",
+    "reader",   "alter",   "clock",   "compact_values",
 };
 
 const char *script_kind_name(enum script_kind kind)
@@ -48,6 +51,24 @@ static uint64_t random_when(struct prng *random)
                  : 1 + SCRIPT_SLOTS + prng_below(random, 1u << 20);
 }
 
+// Mostly small; now and then many blocks, and seldom more than a chunk of a value file.
+static uint64_t random_bytes(struct prng *random, uint64_t value_max)
+{
+    if (prng_one_in(random, 2000)) {
+        return (1 << 20) - 2 + prng_below(random, 400000);
+    }
+    if (prng_one_in(random, 300)) {
+        return prng_below(random, 300000);
+    }
+    return prng_one_in(random, 40) ? prng_below(random, 20000) : prng_below(random, value_max);
+}
+
+static uint64_t random_expiry(struct prng *random)
+{
+    uint64_t x = prng_below(random, 20);
+    return x < 16 ? 0 : x < 17 ? 1 + prng_below(random, 2) : 3 + prng_below(random, 2000);
+}
+
 static struct script_op random_op(struct prng *random, enum script_kind kind, uint64_t keys,
                                   uint64_t value_max)
 {
@@ -59,8 +80,20 @@ static struct script_op random_op(struct prng *random, enum script_kind kind, ui
     op.e = random_when(random);
     switch (kind) {
     case SCRIPT_PUT:
-        op.c = prng_one_in(random, 40) ? prng_below(random, 20000) : prng_below(random, value_max);
-        op.e = prng_one_in(random, 5) ? prng_below(random, 2) : STRATA_SYNC_NONE;
+    case SCRIPT_STREAM:
+        op.c = random_bytes(random, value_max);
+        op.e = (prng_one_in(random, 5) ? prng_below(random, 2) : STRATA_SYNC_NONE) +
+               3 * random_expiry(random);
+        break;
+    case SCRIPT_READER:
+        op.e = op.a;
+        op.a = prng_below(random, SCRIPT_SLOTS);
+        break;
+    case SCRIPT_ALTER:
+        op.b = prng_below(random, 8);
+        break;
+    case SCRIPT_CLOCK:
+        op.a = prng_one_in(random, 3) ? prng_below(random, 4000) : 1 + prng_below(random, 90);
         break;
     case SCRIPT_RANGE:
     case SCRIPT_SCAN:
@@ -88,6 +121,7 @@ static struct script_op random_op(struct prng *random, enum script_kind kind, ui
         op.a = prng_below(random, SCRIPT_SLOTS);
         break;
     case SCRIPT_COMPACT:
+    case SCRIPT_COMPACT_VALUES:
         op.a = prng_below(random, SCRIPT_SPACES + 1);
         break;
     case SCRIPT_CREATE:
@@ -106,14 +140,16 @@ static struct script_op random_op(struct prng *random, enum script_kind kind, ui
 void script_make(struct script *s, uint64_t seed, uint64_t count)
 {
     static const uint64_t base[SCRIPT_KINDS] = {
-        [SCRIPT_PUT] = 300,        [SCRIPT_DELETE] = 60,  [SCRIPT_RANGE] = 20,
-        [SCRIPT_BATCH] = 60,       [SCRIPT_GET] = 100,    [SCRIPT_GET_MANY] = 30,
-        [SCRIPT_SCAN] = 40,        [SCRIPT_WALK] = 30,    [SCRIPT_HISTORY] = 10,
-        [SCRIPT_KEY_HISTORY] = 20, [SCRIPT_SNAPSHOT] = 8, [SCRIPT_ITER] = 8,
-        [SCRIPT_STEP] = 30,        [SCRIPT_CREATE] = 4,   [SCRIPT_DROP] = 2,
-        [SCRIPT_SYNC] = 4,         [SCRIPT_FLUSH] = 8,    [SCRIPT_COMPACT] = 3,
-        [SCRIPT_CRANK] = 40,       [SCRIPT_IDLE] = 3,     [SCRIPT_CHECK] = 2,
-        [SCRIPT_COMPARE] = 4,      [SCRIPT_REOPEN] = 3,   [SCRIPT_CRASH] = 3,
+        [SCRIPT_PUT] = 300,        [SCRIPT_DELETE] = 60,        [SCRIPT_RANGE] = 20,
+        [SCRIPT_BATCH] = 60,       [SCRIPT_GET] = 100,          [SCRIPT_GET_MANY] = 30,
+        [SCRIPT_SCAN] = 40,        [SCRIPT_WALK] = 30,          [SCRIPT_HISTORY] = 10,
+        [SCRIPT_KEY_HISTORY] = 20, [SCRIPT_SNAPSHOT] = 8,       [SCRIPT_ITER] = 8,
+        [SCRIPT_STEP] = 30,        [SCRIPT_CREATE] = 4,         [SCRIPT_DROP] = 2,
+        [SCRIPT_SYNC] = 4,         [SCRIPT_FLUSH] = 8,          [SCRIPT_COMPACT] = 3,
+        [SCRIPT_CRANK] = 40,       [SCRIPT_IDLE] = 3,           [SCRIPT_CHECK] = 2,
+        [SCRIPT_COMPARE] = 4,      [SCRIPT_REOPEN] = 3,         [SCRIPT_CRASH] = 3,
+        [SCRIPT_STREAM] = 8,       [SCRIPT_READER] = 12,        [SCRIPT_ALTER] = 3,
+        [SCRIPT_CLOCK] = 10,       [SCRIPT_COMPACT_VALUES] = 2,
     };
     static const uint64_t value_maxes[] = {12, 100, 600, 2000};
     struct prng random = {prng_mix(seed)};

@@ -15,7 +15,7 @@
 #define SCRIPT_KEYS 150u
 
 enum script_kind {
-    SCRIPT_PUT,         // space key bytes seed durability
+    SCRIPT_PUT,         // space key bytes seed durability + 3 * expiry
     SCRIPT_DELETE,      // space key - - durability
     SCRIPT_RANGE,       // space key key - durability
     SCRIPT_BATCH,       // - count seed - durability
@@ -38,12 +38,18 @@ enum script_kind {
     SCRIPT_CHECK,
     SCRIPT_COMPARE, // everything, at `when`
     SCRIPT_REOPEN,
-    SCRIPT_CRASH, // policy seed
+    SCRIPT_CRASH,  // policy seed
+    SCRIPT_STREAM, // space key bytes seed durability + 3 * expiry: a put in pieces, or aborted
+    SCRIPT_READER, // slot key - seed space: open on a key, then read pieces, at last close
+    SCRIPT_ALTER,  // space what choice
+    SCRIPT_CLOCK,  // seconds: both clocks go on
+    SCRIPT_COMPACT_VALUES, // space; SCRIPT_SPACES: all
     SCRIPT_KINDS
 };
 
 // What the arguments mean is said above: a, b, c, d, e in that order. `when`: 0 now, 1 to
-// SCRIPT_SLOTS a snapshot's commit, else a commit (modulo those that there are).
+// SCRIPT_SLOTS a snapshot's commit, else a commit (modulo those that there are). Expiry: 0 what the
+// keyspace says, 1 never, 2 the past, else so many seconds from now.
 struct script_op {
     enum script_kind kind;
     uint64_t a, b, c, d, e;

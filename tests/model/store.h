@@ -25,18 +25,24 @@ struct store_ops {
     strata_rc (*open)(struct os_machine *machine, const struct store_config *config,
                       struct store **store_out);
     strata_rc (*close)(struct store *s); // frees s whatever it returns
-    // `m` gives the names of the keyspaces in `ops`.
+    // `m` gives the names of the keyspaces in `ops`. A put of `streamed` is written in pieces.
     strata_rc (*commit)(struct store *s, const struct model *m, const struct model_op *ops,
-                        size_t count, strata_durability durability, uint64_t *commit_out);
+                        size_t count, strata_durability durability, bool streamed,
+                        uint64_t *commit_out);
     strata_rc (*space_create)(struct store *s, const char *name);
     strata_rc (*space_drop)(struct store *s, const char *name);
+    // Only the live members of `change` that are not zero.
+    strata_rc (*space_alter)(struct store *s, const char *name,
+                             const strata_keyspace_options *change);
     strata_rc (*sync)(struct store *s);
     strata_rc (*flush)(struct store *s);
-    strata_rc (*compact)(struct store *s);
+    strata_rc (*compact)(struct store *s, bool values);
     strata_rc (*check)(struct store *s);
     uint64_t (*newest)(struct store *s);
-    // True when the store shows exactly what the model held at commit `at`, of which `deep` also
-    // looks at histories. Else fault_out (STORE_FAULT_BYTES) says what is different.
+    int64_t (*time_of)(struct store *s, uint64_t commit); // 0 when it is not known
+    // True when the store shows exactly what the model held at commit `at`, or that it was trimmed
+    // where retention allows it; `deep`: histories too. Else fault_out (STORE_FAULT_BYTES) says
+    // what is different.
     bool (*agrees)(struct store *s, const struct model *m, uint64_t at, bool deep, char *fault_out);
 };
 
@@ -55,6 +61,13 @@ enum toy_bug {
     TOY_TRUST_TAIL,      // what recovery accepted is not made durable
     TOY_UNLINK_FIRST,    // the old log goes before the rename is durable
     TOY_SHARED_SECTOR,   // acknowledged bytes share a sector with bytes being written
+    TOY_VALUE_NO_SYNC,   // a log record is synced before the values that it refers to
+    TOY_VALUE_UNCHECKED, // recovery takes a separated value as it is
+    TOY_VALUE_LEFT_OUT,  // rewriting the values leaves one out
+    TOY_KEY_REWRITTEN,   // rewriting the values writes their keys again: deleted ones are back
+    TOY_EXPIRY_LOST,     // recovery forgets when a value expires
+    TOY_FLOOR_LOST,      // what was trimmed is forgotten: reads below the floor answer
+    TOY_TRIM_EARLY,      // retention by age trims one commit too many
     TOY_BUGS
 };
 const char *toy_bug_name(enum toy_bug bug);

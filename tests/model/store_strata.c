@@ -2,6 +2,7 @@
 #include "db/db.h"
 #include "lib/test_lib.h"
 #include "model/compare.h"
+#include "model/features.h"
 #include "model/store.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 struct subject {
     struct store base; // first
     strata_db *db;
+    struct os_machine *machine;
     strata_keyspace_options keyspace; // of keyspaces that are created
 };
 
@@ -31,6 +33,7 @@ static strata_rc subject_open(struct os_machine *machine, const struct store_con
     struct subject *s = test_alloc(1, sizeof *s);
     s->base.ops = &store_strata;
     s->db = db;
+    s->machine = machine;
     s->keyspace = options.keyspace;
     *store_out = &s->base;
     return STRATA_OK;
@@ -57,6 +60,25 @@ static strata_rc keyspace_of(strata_db *db, const struct model *m, size_t space,
     return strata_keyspace_open(db, m->spaces[space].name, keyspace_out);
 }
 
+static strata_rc put_streamed(strata_db *db, const strata_write *how, const struct model_op *op)
+{
+    strata_put_stream *stream = NULL;
+    if (!ENGINE_STREAMS) {
+        return STRATA_INTERNAL;
+    }
+    strata_rc rc = strata_put_begin(db, how, to_public(op->key), &stream);
+    size_t piece = op->value.bytes / 3 + 1;
+    for (size_t at = 0; at < op->value.bytes && rc == STRATA_OK; at += piece) {
+        size_t left = op->value.bytes - at;
+        rc = strata_put_append(stream, op->value.data + at, piece < left ? piece : left);
+    }
+    if (rc != STRATA_OK) {
+        strata_put_abort(stream);
+        return rc;
+    }
+    return strata_put_finish(stream);
+}
+
 static strata_rc commit_one(strata_db *db, const strata_write *how, const struct model_op *op)
 {
     switch (op->kind) {
@@ -81,6 +103,10 @@ static strata_rc fill_batch(strata_db *db, strata_batch *batch, const struct mod
         }
         strata_slice key = to_public(ops[i].key);
         strata_slice value = to_public(ops[i].value);
+        if (ENGINE_EXPIRES && ops[i].kind == MODEL_PUT && ops[i].expires_us != 0) {
+            rc = strata_batch_put_expiring(batch, keyspace, key, value, ops[i].expires_us);
+            continue;
+        }
         rc = ops[i].kind == MODEL_PUT      ? strata_batch_put(batch, keyspace, key, value)
              : ops[i].kind == MODEL_DELETE ? strata_batch_delete(batch, keyspace, key)
                                            : strata_batch_delete_range(batch, keyspace, key, value);
@@ -89,7 +115,8 @@ static strata_rc fill_batch(strata_db *db, strata_batch *batch, const struct mod
 }
 
 static strata_rc subject_commit(struct store *s, const struct model *m, const struct model_op *ops,
-                                size_t count, strata_durability durability, uint64_t *commit_out)
+                                size_t count, strata_durability durability, bool streamed,
+                                uint64_t *commit_out)
 {
     strata_db *db = db_of(s);
     strata_batch *batch = NULL;
@@ -97,8 +124,12 @@ static strata_rc subject_commit(struct store *s, const struct model *m, const st
     how.durability = durability;
     if (count == 1) {
         how.commit_out = commit_out;
+        how.expires_unix_us = ops[0].expires_us;
         strata_rc one = keyspace_of(db, m, ops[0].space, &how.keyspace);
-        return one != STRATA_OK ? one : commit_one(db, &how, &ops[0]);
+        if (one != STRATA_OK) {
+            return one;
+        }
+        return streamed ? put_streamed(db, &how, &ops[0]) : commit_one(db, &how, &ops[0]);
     }
     strata_rc rc = strata_batch_new(db, &batch);
     if (rc == STRATA_OK) {
@@ -122,6 +153,17 @@ static strata_rc subject_space_drop(struct store *s, const char *name)
     return strata_keyspace_drop(db_of(s), name);
 }
 
+static strata_rc subject_space_alter(struct store *s, const char *name,
+                                     const strata_keyspace_options *change)
+{
+    strata_keyspace *keyspace = NULL;
+    strata_rc rc = strata_keyspace_open(db_of(s), name, &keyspace);
+    if (rc == STRATA_OK && ENGINE_ALTERS) {
+        rc = strata_keyspace_alter(db_of(s), keyspace, change);
+    }
+    return rc;
+}
+
 static strata_rc subject_sync(struct store *s)
 {
     return strata_sync(db_of(s));
@@ -132,8 +174,11 @@ static strata_rc subject_flush(struct store *s)
     return strata_flush(db_of(s));
 }
 
-static strata_rc subject_compact(struct store *s)
+static strata_rc subject_compact(struct store *s, bool values)
 {
+    if (ENGINE_COMPACTS_VALUES && values) {
+        return strata_compact_values(db_of(s), NULL, NULL, NULL);
+    }
     return strata_compact(db_of(s), NULL, NULL, NULL);
 }
 
@@ -147,10 +192,17 @@ static uint64_t subject_newest(struct store *s)
     return strata_newest_commit(db_of(s));
 }
 
+static int64_t subject_time_of(struct store *s, uint64_t commit)
+{
+    int64_t time_us = 0;
+    return strata_commit_time(db_of(s), commit, &time_us) == STRATA_OK ? time_us : 0;
+}
+
 static bool subject_agrees(struct store *s, const struct model *m, uint64_t at, bool deep,
                            char *fault_out)
 {
-    return compare_db(db_of(s), m, at, deep, fault_out);
+    struct os_clock *clock = ((struct subject *)s)->machine->clock;
+    return compare_db(db_of(s), m, at, clock->wall_us(clock), deep, fault_out);
 }
 
 const struct store_ops store_strata = {
@@ -160,10 +212,12 @@ const struct store_ops store_strata = {
     .commit = subject_commit,
     .space_create = subject_space_create,
     .space_drop = subject_space_drop,
+    .space_alter = subject_space_alter,
     .sync = subject_sync,
     .flush = subject_flush,
     .compact = subject_compact,
     .check = subject_check,
     .newest = subject_newest,
+    .time_of = subject_time_of,
     .agrees = subject_agrees,
 };

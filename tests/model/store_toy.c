@@ -211,10 +211,12 @@ static strata_rc append_record(struct toy *t, strata_durability durability)
 }
 
 static strata_rc toy_commit(struct store *s, const struct model *m, const struct model_op *ops,
-                            size_t count, strata_durability durability, uint64_t *commit_out)
+                            size_t count, strata_durability durability, bool streamed,
+                            uint64_t *commit_out)
 {
     struct toy *t = (struct toy *)s;
     (void)m;
+    (void)streamed;
     record_begin(t);
     for (size_t i = 0; i < count; i++) {
         record_add(t, (int)ops[i].kind, ops[i].space, ops[i].key, ops[i].value);
@@ -366,8 +368,23 @@ static strata_rc recover(struct toy *t, uint64_t number)
     return rc;
 }
 
-static strata_rc toy_compact(struct store *s)
+static strata_rc toy_space_alter(struct store *s, const char *name,
+                                 const strata_keyspace_options *change)
 {
+    (void)s;
+    (void)name;
+    (void)change;
+    return STRATA_OK;
+}
+
+static int64_t toy_time_of(struct store *s, uint64_t commit)
+{
+    return ((struct toy *)s)->model->times[commit];
+}
+
+static strata_rc toy_compact(struct store *s, bool values)
+{
+    (void)values;
     struct toy *t = (struct toy *)s;
     strata_rc rc = toy_sync(s);
     if (rc != STRATA_OK) {
@@ -476,8 +493,8 @@ static bool toy_agrees(struct store *s, const struct model *m, uint64_t at, bool
         size_t shown = 0;
         for (size_t k = 0; k < space->key_count; k++) {
             const struct model_key *key = &space->keys[k];
-            const struct model_version *want = model_value_at(space, key, at);
-            const struct model_version *got = model_get(&own->spaces[i], key->key, at);
+            const struct model_version *want = model_value_at(space, key, at, 0);
+            const struct model_version *got = model_get(&own->spaces[i], key->key, at, 0);
             shown += want == NULL ? 0 : 1;
             if ((want == NULL) != (got == NULL) ||
                 (want != NULL && !slice_equal(want->value, got->value))) {
@@ -488,7 +505,7 @@ static bool toy_agrees(struct store *s, const struct model *m, uint64_t at, bool
         }
         for (size_t k = 0; k < own->spaces[i].key_count; k++) {
             const struct model_key *key = &own->spaces[i].keys[k];
-            shown -= model_value_at(&own->spaces[i], key, at) == NULL ? 0 : 1;
+            shown -= model_value_at(&own->spaces[i], key, at, 0) == NULL ? 0 : 1;
         }
         if (shown != 0) {
             snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s has other keys", space->name);
@@ -499,6 +516,18 @@ static bool toy_agrees(struct store *s, const struct model *m, uint64_t at, bool
 }
 
 const struct store_ops store_toy = {
-    "toy",    toy_open, toy_close,   toy_commit, toy_space_create, toy_space_drop,
-    toy_sync, toy_sync, toy_compact, toy_check,  toy_newest,       toy_agrees,
+    .name = "toy",
+    .open = toy_open,
+    .close = toy_close,
+    .commit = toy_commit,
+    .space_create = toy_space_create,
+    .space_drop = toy_space_drop,
+    .space_alter = toy_space_alter,
+    .sync = toy_sync,
+    .flush = toy_sync,
+    .compact = toy_compact,
+    .check = toy_check,
+    .newest = toy_newest,
+    .time_of = toy_time_of,
+    .agrees = toy_agrees,
 };

@@ -23,11 +23,15 @@ static strata_slice copy_bound(uint8_t *to, strata_slice from)
 bool walker_open(struct walker *w, const struct compare *c, char *fault_out)
 {
     *w = (struct walker){.c = *c};
+    w->c.trimmed = NULL;
     strata_rc rc = strata_iter_open(c->db, &c->how, &w->iter);
     w->c.how.lower = copy_bound(w->lower, c->how.lower);
     w->c.how.upper = copy_bound(w->upper, c->how.upper);
     if (rc != STRATA_OK) {
         w->iter = NULL;
+        if (rc == STRATA_TRIMMED && c->at < c->floor && !c->registered) {
+            return false;
+        }
         snprintf(fault_out, STORE_FAULT_BYTES, "iter_open: %d, %s", (int)rc, strata_error_text());
         return false;
     }
@@ -56,7 +60,7 @@ static size_t find_shown(const struct compare *c, size_t from, bool backwards)
     i = backwards && from > stop ? stop : i;
     while (backwards ? i > first && from > first : i < stop) {
         const struct model_key *k = &s->keys[backwards ? i - 1 : i];
-        const struct model_version *v = model_value_at(s, k, c->at);
+        const struct model_version *v = compare_value(c, k);
         bool shown = v != NULL;
         if (shown && how->filter != NULL) {
             strata_slice key = {k->key.data, k->key.bytes};
@@ -123,7 +127,14 @@ bool walker_move(struct walker *w, enum walker_move wanted, struct slice key, ch
 {
     enum walker_move move = possible_move(w, wanted);
     size_t i = model_move(w, move, key);
+    if (w->place == WALKER_TRIMMED) {
+        return true;
+    }
     strata_rc rc = real_move(w, move, key);
+    if (rc == STRATA_TRIMMED && compare_may_be_trimmed(&w->c, NULL)) {
+        w->place = WALKER_TRIMMED;
+        return true;
+    }
     strata_slice at = strata_iter_key(w->iter);
     struct slice got = slice_of(at.data, at.bytes);
     bool backwards = move == WALKER_LAST || move == WALKER_PREV || move == WALKER_SEEK_BEFORE;
@@ -140,7 +151,7 @@ bool walker_move(struct walker *w, enum walker_move wanted, struct slice key, ch
         return false;
     }
     const struct model_key *k = &w->c.space->keys[i];
-    const struct model_version *v = model_value_at(w->c.space, k, w->c.at);
+    const struct model_version *v = compare_value(&w->c, k);
     strata_slice value = strata_iter_value(w->iter);
     if (rc != STRATA_OK || !slice_equal(got, k->key) || v == NULL ||
         strata_iter_commit(w->iter) != v->commit ||

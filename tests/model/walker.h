@@ -6,7 +6,7 @@
 
 #define WALKER_KEY_BYTES 1024u
 
-enum walker_place { WALKER_NOWHERE, WALKER_ON, WALKER_AT_END, WALKER_AT_BEGIN };
+enum walker_place { WALKER_NOWHERE, WALKER_ON, WALKER_AT_END, WALKER_AT_BEGIN, WALKER_TRIMMED };
 
 struct walker {
     struct compare c;  // where and when; the bounds in c.how are the walker's own
@@ -27,10 +27,11 @@ enum walker_move {
     WALKER_MOVES
 };
 
-// Opens the iterator that `c` describes; its bounds are copied.
+// Opens the iterator that `c` describes; its bounds are copied. False, without a fault, when its
+// commit may be trimmed and is.
 bool walker_open(struct walker *w, const struct compare *c, char *fault_out);
-// Moves both and compares. A next or prev from nowhere, or away from an end, becomes a first or
-// last.
+// Moves both and compares. Once it met what may be trimmed and is, it stays where it is. A next or
+// prev from nowhere, or away from an end, becomes a first or last.
 bool walker_move(struct walker *w, enum walker_move move, struct slice key, char *fault_out);
 void walker_close(struct walker *w);
 

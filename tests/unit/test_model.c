@@ -14,22 +14,22 @@ static struct slice text(const char *s)
 
 static struct model_op put(const char *key, const char *value)
 {
-    return (struct model_op){MODEL_PUT, 0, text(key), text(value)};
+    return (struct model_op){MODEL_PUT, 0, text(key), text(value), 0};
 }
 
 static struct model_op del(const char *key)
 {
-    return (struct model_op){MODEL_DELETE, 0, text(key), slice_of(NULL, 0)};
+    return (struct model_op){MODEL_DELETE, 0, text(key), slice_of(NULL, 0), 0};
 }
 
 static struct model_op del_range(const char *begin, const char *end)
 {
-    return (struct model_op){MODEL_DELETE_RANGE, 0, text(begin), text(end)};
+    return (struct model_op){MODEL_DELETE_RANGE, 0, text(begin), text(end), 0};
 }
 
 static void assert_value(const struct model *m, const char *key, uint64_t at, const char *value)
 {
-    const struct model_version *v = model_get(&m->spaces[0], text(key), at);
+    const struct model_version *v = model_get(&m->spaces[0], text(key), at, 0);
     if (value == NULL) {
         assert_null(v);
     } else {
