@@ -20,7 +20,7 @@
 #include "manifest/manifest.h"
 #include "memtable/memtable.h"
 #include "os/machine.h"
-#include "shape/shape.h"
+#include "shape/shape_space.h"
 #include "wal/wal.h"
 
 #include <stdatomic.h>
@@ -45,10 +45,10 @@ struct strata_keyspace {
     struct shape shape_live, shape_history;
     _Atomic bool dropped;
     // Background work alone, under mu.lock: the floor at which a run of history was last rewritten
-    // for what it had let go (space_jobs.c).
-    struct history_rewrite {
-        uint64_t run, floor;
-    } history_rewrites[DB_HISTORY_REWRITES];
+    // for what retention had let go.
+    struct shape_rewritten history_rewritten[DB_HISTORY_REWRITES];
+    // Under mu.lock: superseded and dead bytes, and where they begin to hold writers up.
+    uint64_t excess_bytes, excess_soft, excess_hard;
     // Changed by strata_keyspace_alter under edit.lock; read from anywhere. 0: not separated.
     _Atomic uint32_t separate_bytes;
     _Atomic uint32_t value_compression;
@@ -157,8 +157,8 @@ struct strata_db {
 
     struct {
         struct os_mutex lock;
-        struct os_cond changed; // a flush or merge ended, a state changed
-        struct os_cond tick;    // wakes the ticker early, at close
+        struct os_cond changed;                       // a flush or merge ended, a state changed
+        struct os_cond tick;                          // wakes the ticker early, at close
         struct generation *sealed[DB_SEALED_MAX + 1]; // oldest first
         uint32_t sealed_count;
         uint32_t compacting; // explicit compactions asked for: automatic merges stand back
@@ -196,6 +196,7 @@ struct strata_db {
         // Retention by age: how far the floor may advance (retention.c).
         int64_t age_now_us;
         uint64_t age_monotonic_ns;
+        bool age_held; // the clock has jumped further than that, and the event was emitted
     } readers;
 
     struct wal *wal;
@@ -408,6 +409,8 @@ strata_rc registered_copy(strata_db *db, uint64_t **commits_out,
 // each finds its place again at its registered commit. Without locks held, not in an epoch.
 void db_reseat_idle(strata_db *db);
 strata_rc db_trim(void *db, uint64_t keyspace, struct compact_trim *trim_out); // compact_env.trim
+// Before background work begins: the time that retention by age goes on from.
+void retention_init(strata_db *db);
 // The same for the flush of what was sealed at db->flush_commit.
 strata_rc db_trim_flush(void *db, uint64_t keyspace, struct compact_trim *trim_out);
 // The engine's time: the greater of the wall clock and the newest commit's, whole seconds rounded
@@ -423,13 +426,36 @@ strata_rc db_keyspace_alter(strata_db *db, struct strata_keyspace *space,
 strata_rc db_oldest_commit(strata_db *db, struct strata_keyspace *space,
                            uint64_t *commit_out) STRATA_MUST_CHECK;
 
-// ---- space.c
+// ---- space.c, space_jobs.c
 
+// Computes when generations are sealed for their values and how far each keyspace is over its
+// space, after every change of trees; under mu.lock.
+void space_update_locked(strata_db *db);
+// The merge that gives most space back in a keyspace, when one is due; under mu.lock.
+bool space_find_merge_locked(strata_db *db, const struct catalog_space *in,
+                             struct strata_keyspace *space, bool history,
+                             const struct shape_claims *claims, struct shape_job *job_out);
+// A merge that it found has begun.
+void space_merge_begun_locked(struct strata_keyspace *space, const struct tree *history,
+                              const struct shape_job *job);
+// How much a merge in the keyspace writes before it gives anything back.
+uint64_t space_slice_bytes(strata_db *db, const struct catalog_space *in);
+// A step of the task that lets tables leave unread and rewrites value files.
+bool space_task_step(struct os_task *task);
+void space_stop(strata_db *db); // the task is retired
 strata_rc db_space(strata_db *db, struct strata_keyspace *space,
                    strata_space *space_out) STRATA_MUST_CHECK;
 
 // ---- background.c, install.c, compact_full.c
 
+// A background job ended with an error: what passes by itself is tried again by the ticker,
+// anything else makes the database read-only.
+void background_failed(strata_db *db, strata_rc rc);
+void background_succeeded(strata_db *db);
+void background_schedule_merges(strata_db *db); // and nothing else
+// Every claimed run of every worker; mu.lock held.
+size_t background_claims_locked(const strata_db *db, uint64_t *runs, size_t capacity);
+#define DB_CLAIMS_MAX (65u * DB_MERGE_WORKERS_MAX)
 strata_rc background_start(strata_db *db) STRATA_MUST_CHECK;
 void background_stop(strata_db *db);
 void background_schedule(strata_db *db); // after any change of trees or generations

@@ -48,6 +48,8 @@ struct shape_job {
                          // newest of the output level
     bool to_last;        // no run is older than the inputs
     bool relabel; // every table just moves (nothing overlaps, or a whole level sinks): no I/O
+    bool rewrite; // every table is read, also one that could stay or move as it is: to let go what
+                  // retention no longer keeps
     double score; // how overdue: 1.0 is exactly full
 };
 

@@ -1,0 +1,438 @@
+#include "shape/shape_space.h"
+
+#include "base/assert.h"
+#include "base/fail.h"
+
+#define INPUTS_MAX 64
+#define FRAGMENT_ENTRIES 32u // that a range fragment is taken to cover
+#define DELETES_LEAST 1024u  // fewer cost a scan nothing
+#define SEAL_MOST (256u << 20)
+#define SMALL_FILES_MAX 64u
+#define FILE_BYTES (64ull << 20) // value files are about so large
+#define SMALL_FILE_BYTES (FILE_BYTES / 4)
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t greatest(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t part(uint64_t bytes, double share)
+{
+    double p = (double)bytes * share;
+    return p >= 1.8e19 ? UINT64_MAX : (uint64_t)p;
+}
+
+struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_needed *needed,
+                                    uint64_t memtable_bytes, uint64_t slice_most)
+{
+    double slack = bound_percent <= 100 ? 0 : (bound_percent - 100) / 100.0;
+    double total = (double)needed->table_bytes + (double)needed->value_bytes;
+    double tables = total > 0 ? (double)needed->table_bytes / total : 1;
+    uint64_t bytes = needed->table_bytes + needed->value_bytes;
+    double slack_most = slack < 1 ? slack : 1;
+    struct shape_budget b;
+    // A merge of keys alone is cheap beside the values that it gives free; one that carries the
+    // values costs all that is there. Rewrites of value files cost what is live in them.
+    b.superseded_max = part(bytes, slack * (0.125 + 0.375 * tables)) + memtable_bytes / 8;
+    b.dead_value_max = part(bytes, slack * 0.5 * (1 - tables)) + memtable_bytes / 8;
+    b.excess_soft = part(bytes, slack * 0.8) + memtable_bytes / 2;
+    b.excess_hard = part(bytes, slack) + memtable_bytes;
+    // One generation is being written and one flushed.
+    b.seal_bytes = greatest(part(needed->value_bytes, slack_most / 16), memtable_bytes / 4);
+    b.seal_bytes = least(b.seal_bytes, greatest(4 * memtable_bytes, SEAL_MOST));
+    b.slice_bytes = greatest(part(bytes, slack_most / 8), 1);
+    b.slice_bytes = least(b.slice_bytes, slice_most);
+    return b;
+}
+
+// ---- what is superseded
+
+// The oldest run: that of the last level, or the oldest on level 0 while there is no other.
+static struct run *oldest_run(const struct tree *t)
+{
+    if (t->level_count == 0) {
+        return NULL;
+    }
+    const struct level *l = &t->levels[t->level_count - 1];
+    return l->runs[l->count - 1];
+}
+
+struct overlap {
+    uint64_t entries, table_bytes, value_bytes;
+};
+
+// What tables of the run hold that overlap [lower, upper): the sums of whole tables.
+static void overlap_add(const struct run *r, struct slice lower, struct slice upper,
+                        struct overlap *o)
+{
+    for (uint32_t i = run_find_from(r, lower); i < r->count; i++) {
+        const struct table_meta *m = table_meta(r->tables[i]);
+        if (slice_compare(m->lower, upper) >= 0) {
+            break;
+        }
+        o->entries += m->entries;
+        o->table_bytes += m->bytes;
+        o->value_bytes += m->value_bytes;
+    }
+}
+
+struct shape_superseded shape_superseded_of(const struct tree *live, uint64_t floor)
+{
+    struct shape_superseded s = {0, 0};
+    const struct run *oldest = oldest_run(live);
+    for (uint32_t l = 0; floor > 0 && l < live->level_count; l++) {
+        for (uint32_t r = 0; r < live->levels[l].count; r++) {
+            const struct run *run = live->levels[l].runs[r];
+            for (uint32_t i = 0; run != oldest && i < run->count; i++) {
+                const struct table_meta *m = table_meta(run->tables[i]);
+                struct overlap o = {0, 0, 0};
+                if (m->commit_greatest <= floor) {
+                    overlap_add(oldest, m->lower, m->upper, &o);
+                }
+                if (o.entries == 0) {
+                    continue;
+                }
+                uint64_t by = m->entries + m->range_fragments * FRAGMENT_ENTRIES;
+                double share = (double)least(by, o.entries) / (double)o.entries;
+                s.table_bytes += part(o.table_bytes, share);
+                s.value_bytes += part(o.value_bytes, share);
+            }
+        }
+    }
+    // No more than there is.
+    s.table_bytes = oldest == NULL ? 0 : least(s.table_bytes, live->bytes);
+    s.value_bytes = oldest == NULL ? 0 : least(s.value_bytes, live->value_bytes);
+    return s;
+}
+
+uint64_t shape_delete_bytes(const struct tree *live)
+{
+    uint64_t bytes = 0;
+    for (uint32_t l = 0; l < live->level_count; l++) {
+        for (uint32_t r = 0; r < live->levels[l].count; r++) {
+            const struct run *run = live->levels[l].runs[r];
+            uint64_t all = run->entries + run->range_fragments;
+            uint64_t deletes = run->deletes + run->range_fragments;
+            // A delete has no value: it is taken for a fourth of an entry's bytes, unless the run
+            // holds little else.
+            double share = all == 0 ? 0 : (double)deletes / (double)all;
+            bytes += part(run->bytes, share > 0.75 ? share : share / 4);
+        }
+    }
+    return bytes;
+}
+
+// ---- merges of live trees
+
+// The runs of a tree, newest first over all levels.
+struct order {
+    uint32_t count;
+    uint32_t first_free; // the runs from here on to the oldest are not claimed
+    bool any_claimed;
+    struct run *runs[INPUTS_MAX * 2];
+    uint32_t levels[INPUTS_MAX * 2];
+};
+
+static bool claimed(const struct shape_claims *claims, const struct run *r)
+{
+    for (size_t i = 0; claims != NULL && i < claims->count; i++) {
+        if (claims->runs[i] == r->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// False when there are too many runs: then merges for the tree's shape are due anyway.
+static bool order_make(const struct tree *t, const struct shape_claims *claims, struct order *o)
+{
+    o->count = 0;
+    o->first_free = 0;
+    o->any_claimed = false;
+    if (t->run_count > INPUTS_MAX * 2) {
+        return false;
+    }
+    for (uint32_t l = 0; l < t->level_count; l++) {
+        for (uint32_t r = 0; r < t->levels[l].count; r++) {
+            o->runs[o->count] = t->levels[l].runs[r];
+            o->levels[o->count++] = l;
+            if (claimed(claims, t->levels[l].runs[r])) {
+                o->any_claimed = true;
+                o->first_free = o->count;
+            }
+        }
+    }
+    return o->count > 0;
+}
+
+// The job of runs [first, count) into one in the place of the oldest, not above level 1.
+static bool order_job(const struct order *o, uint32_t first, double score, struct shape_job *job)
+{
+    first = first < o->first_free ? o->first_free : first;
+    if (o->count - first > INPUTS_MAX) {
+        first = o->count - INPUTS_MAX;
+    }
+    uint32_t inputs = o->count - first;
+    // One run alone is rewritten in its place: nothing may be filling it.
+    if (inputs == 0 || (inputs == 1 && o->any_claimed)) {
+        return false;
+    }
+    *job = (struct shape_job){.score = score, .to_last = true, .rewrite = inputs == 1};
+    for (uint32_t i = first; i < o->count; i++) {
+        job->inputs[job->input_count] = o->runs[i];
+        job->input_levels[job->input_count++] = o->levels[i];
+    }
+    uint32_t last = o->levels[o->count - 1];
+    job->output_level = last == 0 ? 1 : last;
+    job->output_run = last == 0 ? 0 : o->runs[o->count - 1]->number;
+    return true;
+}
+
+// Is the table made of deletes?
+static bool is_dense(const struct table_meta *m)
+{
+    return m->deletes >= DELETES_LEAST && m->deletes >= m->entries / 2;
+}
+
+// Where a merge that ends deletes begins: at the newest run with tables made of them, when they
+// hide at least a fourth of what they overlap. o->count: there is none to do.
+static uint32_t order_deletes(const struct order *o, double *score)
+{
+    uint32_t first = o->count;
+    uint64_t deletes = 0;
+    struct overlap below = {0, 0, 0};
+    const struct run *oldest = o->runs[o->count - 1];
+    // Deletes of the last run hide nothing.
+    if (oldest->deletes >= DELETES_LEAST && oldest->deletes >= oldest->entries / 16) {
+        first = o->count - 1;
+        deletes = oldest->deletes;
+        *score = 1.0 + (double)oldest->deletes / (double)(oldest->entries + 1);
+    }
+    for (uint32_t i = o->count - 1; i-- > o->first_free;) {
+        const struct run *run = o->runs[i];
+        bool dense = false;
+        for (uint32_t t = 0; run->deletes >= DELETES_LEAST && t < run->count; t++) {
+            const struct table_meta *m = table_meta(run->tables[t]);
+            if (!is_dense(m)) {
+                continue;
+            }
+            dense = true;
+            deletes += m->deletes;
+            for (uint32_t older = i + 1; older < o->count; older++) {
+                overlap_add(o->runs[older], m->lower, m->upper, &below);
+            }
+        }
+        if (dense && deletes >= below.entries / 4) {
+            first = i;
+            *score = 1.0 + (double)deletes / (double)(below.entries + deletes);
+        }
+    }
+    return first;
+}
+
+bool shape_pick_space(const struct tree *live, const struct shape *shape,
+                      const struct shape_claims *claims, uint64_t floor, uint64_t superseded_max,
+                      struct shape_job *job_out)
+{
+    struct order o;
+    (void)shape;
+    *job_out = (struct shape_job){0};
+    if (!order_make(live, claims, &o)) {
+        return false;
+    }
+    // Nothing is superseded that is not claimed already, unless two runs are free.
+    if (floor > 0 && o.count - o.first_free >= 2) {
+        struct shape_superseded s = shape_superseded_of(live, floor);
+        uint64_t bytes = s.table_bytes + s.value_bytes;
+        if (bytes > superseded_max) {
+            double score = (double)bytes / (double)(superseded_max == 0 ? 1 : superseded_max);
+            return order_job(&o, 0, score, job_out);
+        }
+    }
+    double score = 1.0;
+    uint32_t first = order_deletes(&o, &score);
+    return first < o.count && order_job(&o, first, score, job_out);
+}
+
+// ---- merges of history
+
+double shape_trimmed_share(const struct run *history, uint64_t since, uint64_t floor)
+{
+    uint64_t begin = UINT64_MAX;
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < history->count; i++) {
+        const struct table_meta *m = table_meta(history->tables[i]);
+        begin = least(begin, m->commit_least);
+        end = greatest(end, m->end_greatest);
+    }
+    begin = greatest(begin, since);
+    if (floor >= end) {
+        return begin < end ? 1 : 0;
+    }
+    return floor <= begin ? 0 : (double)(floor - begin) / (double)(end - begin);
+}
+
+static uint64_t rewritten_at(const struct shape_history_need *need, uint64_t run)
+{
+    for (size_t i = 0; i < need->rewritten_count; i++) {
+        if (need->rewritten[i].run == run) {
+            return need->rewritten[i].floor;
+        }
+    }
+    return 0;
+}
+
+// The last versions are kept: what came to level 0 was not compared with what lies below.
+static bool pick_versions(const struct order *o, const struct shape_history_need *need,
+                          struct shape_job *job)
+{
+    uint64_t fresh = 0;
+    uint64_t seen = 0;
+    for (uint32_t i = 0; i < o->count; i++) {
+        uint64_t bytes = o->runs[i]->bytes + o->runs[i]->value_bytes;
+        if (o->levels[i] == 0) {
+            fresh += bytes;
+        } else {
+            seen += bytes;
+        }
+    }
+    uint64_t room = part(seen + need->live_bytes, need->slack_percent / 400.0);
+    if (fresh <= room || !order_job(o, 0, (double)fresh / (double)(room + 1), job)) {
+        return false;
+    }
+    job->rewrite = true;
+    return true;
+}
+
+bool shape_pick_history(const struct tree *history, const struct shape *shape,
+                        const struct shape_claims *claims, const struct shape_history_need *need,
+                        struct shape_job *job_out)
+{
+    struct order o;
+    (void)shape;
+    *job_out = (struct shape_job){0};
+    if (!order_make(history, claims, &o)) {
+        return false;
+    }
+    if (need->versions > 0 && pick_versions(&o, need, job_out)) {
+        return true;
+    }
+    uint64_t retained = history->bytes + history->value_bytes + need->live_bytes;
+    uint64_t gain_least = part(retained, need->slack_percent / 1600.0);
+    double best = 0;
+    for (uint32_t i = 0; need->floor > 0 && i < o.count; i++) {
+        struct run *run = o.runs[i];
+        double share = shape_trimmed_share(run, rewritten_at(need, run->number), need->floor);
+        uint64_t gain = part(run->bytes + run->value_bytes, share);
+        // At a fourth a byte that goes costs three that are written again.
+        if (share < 0.25 || gain <= gain_least || (double)gain <= best || claimed(claims, run)) {
+            continue;
+        }
+        best = (double)gain;
+        *job_out = (struct shape_job){.input_count = 1,
+                                      .inputs = {run},
+                                      .input_levels = {o.levels[i]},
+                                      .output_level = o.levels[i],
+                                      .output_run = run->number,
+                                      .to_last = i + 1 == o.count,
+                                      .rewrite = true,
+                                      .score = 1.0 + share};
+    }
+    return job_out->input_count > 0;
+}
+
+// ---- value files
+
+uint64_t shape_dead_bytes(const struct shape_value_file *f)
+{
+    if (f->used_bytes == 0) {
+        return f->bytes;
+    }
+    if (f->used_bytes >= f->stored_bytes) {
+        return 0;
+    }
+    return part(f->bytes, 1 - (double)f->used_bytes / (double)f->stored_bytes);
+}
+
+static size_t pick_unused(const struct shape_value_file *files, size_t count, uint64_t *victims)
+{
+    size_t picked = 0;
+    for (size_t i = 0; i < count && picked < SHAPE_VICTIMS_MAX; i++) {
+        if (files[i].used_bytes == 0) {
+            victims[picked++] = files[i].file;
+        }
+    }
+    return picked;
+}
+
+// Joins the oldest small files, while what comes out is no larger than a file should be.
+static size_t pick_small(const struct shape_value_file *files, size_t count, uint64_t *victims)
+{
+    size_t small = 0;
+    for (size_t i = 0; i < count; i++) {
+        small += files[i].bytes < SMALL_FILE_BYTES;
+    }
+    if (small <= SMALL_FILES_MAX) {
+        return 0;
+    }
+    size_t picked = 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < count && picked < SHAPE_VICTIMS_MAX; i++) {
+        if (files[i].bytes < SMALL_FILE_BYTES && bytes + files[i].bytes <= FILE_BYTES) {
+            victims[picked++] = files[i].file;
+            bytes += files[i].bytes;
+        }
+    }
+    return picked < 2 ? 0 : picked;
+}
+
+size_t shape_pick_values(const struct shape_value_file *files, size_t count, uint64_t dead_max,
+                         uint64_t victims_out[SHAPE_VICTIMS_MAX])
+{
+    size_t picked = pick_unused(files, count, victims_out);
+    if (picked > 0) {
+        return picked;
+    }
+    uint64_t dead = 0;
+    size_t worst = count;
+    double worst_share = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = shape_dead_bytes(&files[i]);
+        double share = files[i].bytes == 0 ? 0 : (double)bytes / (double)files[i].bytes;
+        dead += bytes;
+        if (share > worst_share) {
+            worst = i;
+            worst_share = share;
+        }
+    }
+    if (dead > dead_max && worst < count) {
+        victims_out[0] = files[worst].file;
+        return 1;
+    }
+    return pick_small(files, count, victims_out);
+}
+
+// ---- the bound
+
+strata_rc shape_bound_check(const strata_keyspace_options *options)
+{
+    if (options->retention == STRATA_RETENTION_ALL ||
+        options->retention == STRATA_RETENTION_DEFAULT) {
+        return STRATA_OK;
+    }
+    uint32_t ratio = options->size_ratio;
+    ASSERT(ratio >= 2);
+    uint32_t needs = (100 * ratio + ratio - 2) / (ratio - 1); // rounded up
+    if (options->space_bound_percent >= needs) {
+        return STRATA_OK;
+    }
+    return fail(STRATA_INVALID,
+                "option space_bound_percent is %u, but a tree with size_ratio %u needs %u: its "
+                "upper levels may hold %u %% of the last one's bytes in superseded versions",
+                options->space_bound_percent, ratio, needs, needs - 100);
+}
