@@ -35,6 +35,18 @@
 #define DB_GENERATION_VALUE_FILES_MAX 64u  // then it is sealed
 #define DB_HISTORY_REWRITES 32u
 
+// What a keyspace takes on disk beyond tables of live and retained data; computed after every
+// change of trees (space.c). Bytes of values are shares of the sizes of their files.
+struct space_sums {
+    uint64_t live_table_bytes, history_table_bytes;                   // of whole files
+    uint64_t value_file_count, value_file_bytes;                      // files of the catalog
+    uint64_t live_value_bytes, history_value_bytes, dead_value_bytes; // in those
+    struct shape_superseded superseded;
+    uint64_t delete_bytes;
+    struct shape_budget budget;
+    uint64_t excess_bytes; // superseded and dead, as far as it is known
+};
+
 // A keyspace while the database is open. Never freed before close, so that handles stay valid.
 struct strata_keyspace {
     struct strata_db *db;
@@ -47,8 +59,7 @@ struct strata_keyspace {
     // Background work alone, under mu.lock: the floor at which a run of history was last rewritten
     // for what retention had let go.
     struct shape_rewritten history_rewritten[DB_HISTORY_REWRITES];
-    // Under mu.lock: superseded and dead bytes, and where they begin to hold writers up.
-    uint64_t excess_bytes, excess_soft, excess_hard;
+    struct space_sums sums; // under mu.lock
     // Changed by strata_keyspace_alter under edit.lock; read from anywhere. 0: not separated.
     _Atomic uint32_t separate_bytes;
     _Atomic uint32_t value_compression;
@@ -428,18 +439,18 @@ strata_rc db_oldest_commit(strata_db *db, struct strata_keyspace *space,
 
 // ---- space.c, space_jobs.c
 
-// Computes when generations are sealed for their values and how far each keyspace is over its
-// space, after every change of trees; under mu.lock.
+// Computes the sums of every keyspace, and when generations are sealed for their values; after
+// every change of trees, under mu.lock.
 void space_update_locked(strata_db *db);
 // The merge that gives most space back in a keyspace, when one is due; under mu.lock.
-bool space_find_merge_locked(strata_db *db, const struct catalog_space *in,
-                             struct strata_keyspace *space, bool history,
-                             const struct shape_claims *claims, struct shape_job *job_out);
-// A merge that it found has begun.
+bool space_find_merge_locked(const struct catalog_space *in, struct strata_keyspace *space,
+                             bool history, const struct shape_claims *claims,
+                             struct shape_job *job_out);
+// A merge of one run of history that it found has begun.
 void space_merge_begun_locked(struct strata_keyspace *space, const struct tree *history,
                               const struct shape_job *job);
-// How much a merge in the keyspace writes before it gives anything back.
-uint64_t space_slice_bytes(strata_db *db, const struct catalog_space *in);
+// A finished value file as shape looks at it.
+struct shape_value_file space_value_file(const struct catalog *c, const struct value_file *f);
 // A step of the task that lets tables leave unread and rewrites value files.
 bool space_task_step(struct os_task *task);
 void space_stop(strata_db *db); // the task is retired

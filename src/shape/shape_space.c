@@ -235,12 +235,10 @@ static uint32_t order_deletes(const struct order *o, double *score)
     return first;
 }
 
-bool shape_pick_space(const struct tree *live, const struct shape *shape,
-                      const struct shape_claims *claims, uint64_t floor, uint64_t superseded_max,
-                      struct shape_job *job_out)
+bool shape_pick_space(const struct tree *live, const struct shape_claims *claims, uint64_t floor,
+                      uint64_t superseded_max, struct shape_job *job_out)
 {
     struct order o;
-    (void)shape;
     *job_out = (struct shape_job){0};
     if (!order_make(live, claims, &o)) {
         return false;
@@ -309,12 +307,10 @@ static bool pick_versions(const struct order *o, const struct shape_history_need
     return true;
 }
 
-bool shape_pick_history(const struct tree *history, const struct shape *shape,
-                        const struct shape_claims *claims, const struct shape_history_need *need,
-                        struct shape_job *job_out)
+bool shape_pick_history(const struct tree *history, const struct shape_claims *claims,
+                        const struct shape_history_need *need, struct shape_job *job_out)
 {
     struct order o;
-    (void)shape;
     *job_out = (struct shape_job){0};
     if (!order_make(history, claims, &o)) {
         return false;

@@ -48,9 +48,8 @@ uint64_t shape_delete_bytes(const struct tree *live);
 //     passing them costs a scan about as much as a few merges do, or the last run holds deletes,
 //     which have nothing to hide there.
 // Every such job leaves fewer runs, or no deletes where it was.
-bool shape_pick_space(const struct tree *live, const struct shape *shape,
-                      const struct shape_claims *claims, uint64_t floor, uint64_t superseded_max,
-                      struct shape_job *job_out);
+bool shape_pick_space(const struct tree *live, const struct shape_claims *claims, uint64_t floor,
+                      uint64_t superseded_max, struct shape_job *job_out);
 
 // At which floor a run of history was last rewritten for its space.
 struct shape_rewritten {
@@ -72,9 +71,8 @@ double shape_trimmed_share(const struct run *history, uint64_t since, uint64_t f
 // A merge of history that drops what retention lets go: a run of which much has ended by the floor,
 // or, when the last versions of each key are kept, the runs that no merge has looked at in that way
 // yet.
-bool shape_pick_history(const struct tree *history, const struct shape *shape,
-                        const struct shape_claims *claims, const struct shape_history_need *need,
-                        struct shape_job *job_out);
+bool shape_pick_history(const struct tree *history, const struct shape_claims *claims,
+                        const struct shape_history_need *need, struct shape_job *job_out);
 
 // A physical value file: its size; the bytes of the values in it, before compression; of those,
 // what tables still refer to.

@@ -76,6 +76,7 @@ strata_rc value_file_append_chunk(struct value_file *f, struct slice chunk,
 bool value_file_is_full(const struct value_file *f);
 // Bytes reserved so far.
 uint64_t value_file_bytes(const struct value_file *f);
+uint64_t value_file_keyspace(const struct value_file *f);
 // Puts every append that returned before the call on disk, with the file's name. Cheap when there
 // is nothing to do. Calls are joined. After a failed sync it fails for ever
 // (STRATA_UNKNOWN_OUTCOME).
