@@ -2,13 +2,16 @@
 // caught. Also determinism: the same seed gives the same calls.
 #include "lib/test_lib.h"
 #include "model/crash.h"
+#include "model/features.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static struct crash_config config_for(const struct test_options *o, uint64_t seed, int bug)
 {
-    return (struct crash_config){
+    static const strata_retention retentions[] = {STRATA_RETENTION_ALL, STRATA_RETENTION_NONE,
+                                                  STRATA_RETENTION_AGE};
+    struct crash_config config = {
         .ops = &store_toy,
         .store = {.options = STRATA_OPTIONS_INIT, .toy_bug = bug},
         .seed = seed,
@@ -17,6 +20,9 @@ static struct crash_config config_for(const struct test_options *o, uint64_t see
         .only_policy = o->policy,
         .verbose = o->verbose,
     };
+    config.store.options.keyspace.retention = retentions[seed % 3];
+    config.store.options.keyspace.retention_seconds = 60;
+    return config;
 }
 
 // False when the bug shows in no seed.
@@ -65,7 +71,8 @@ int main(int argc, char **argv)
     printf("states: %llu (%.0f/s)\n", (unsigned long long)states,
            (double)states / (test_seconds() - start));
     bool good = true;
-    for (int bug = 1; bug < TOY_BUGS && o.boundary == UINT64_MAX; bug++) {
+    int bugs = ENGINE_TRIMS && ENGINE_EXPIRES ? TOY_BUGS : TOY_EXPIRY_LOST;
+    for (int bug = 1; bug < bugs && o.boundary == UINT64_MAX; bug++) {
         if (o.mutant == NULL || strcmp(o.mutant, toy_bug_name((enum toy_bug)bug)) == 0) {
             good = is_caught(&o, bug, &cases) && good;
         }

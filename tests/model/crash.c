@@ -178,6 +178,16 @@ static bool newest_is_legal(const struct state *s, uint64_t newest)
     return false;
 }
 
+// Any commit, or the oldest that retention promises of a keyspace.
+static uint64_t past_commit(const struct model *m, struct prng *random, uint64_t newest,
+                            int64_t wall_us)
+{
+    uint64_t any = prng_below(random, newest + 1);
+    size_t space = (size_t)prng_below(random, m->space_count);
+    uint64_t floor = model_floor(m, space, wall_us);
+    return floor > 0 && floor <= newest && prng_one_in(random, 2) ? floor : any;
+}
+
 static bool state_agrees(struct state *s, struct store *store, uint64_t newest)
 {
     struct run *r = s->run;
@@ -186,8 +196,8 @@ static bool state_agrees(struct state *s, struct store *store, uint64_t newest)
     bool deep = prng_one_in(&s->random, 8) != 0;
     bool agrees = r->config->ops->agrees(store, r->model, at, deep, text);
     if (agrees && s->created && prng_one_in(&s->random, 4)) {
-        agrees = r->config->ops->agrees(store, r->model, prng_below(&s->random, newest + 1), false,
-                                        text);
+        agrees = r->config->ops->agrees(
+            store, r->model, past_commit(r->model, &s->random, newest, s->wall_us), false, text);
     }
     if (!agrees) {
         char all[STORE_FAULT_BYTES + 80];
@@ -561,6 +571,19 @@ static void begin(struct run *r, const struct crash_config *config, struct crash
     scenario_init(&r->scenario, config->seed);
 }
 
+// The store itself, at the newest and at a few older commits.
+static void look_at_the_end(struct run *r)
+{
+    char text[STORE_FAULT_BYTES] = {0};
+    uint64_t at = r->model->newest;
+    for (int i = 0; i < 4 && text[0] == '\0'; i++) {
+        if (!r->config->ops->agrees(r->store, r->model, at, true, text)) {
+            run_failed(r, text);
+        }
+        at = past_commit(r->model, &r->scenario.random, r->model->newest, r->machine.wall_us);
+    }
+}
+
 void crash_run(const struct crash_config *config, struct crash_result *result_out)
 {
     struct run r;
@@ -599,10 +622,8 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
         do_step(&r);
         look_at_states(&r);
     }
-    char text[STORE_FAULT_BYTES] = {0};
-    if (r.store != NULL && result_out->fault[0] == '\0' &&
-        !config->ops->agrees(r.store, r.model, r.model->newest, true, text)) {
-        run_failed(&r, text);
+    if (r.store != NULL && result_out->fault[0] == '\0') {
+        look_at_the_end(&r);
     }
     r.step_name = "close";
     if (r.store != NULL) {

@@ -2,12 +2,26 @@
 #ifndef MODEL_FEATURES_H
 #define MODEL_FEATURES_H
 
+#ifndef ENGINE_SEPARATES
 #define ENGINE_SEPARATES 0
+#endif
+#ifndef ENGINE_TRIMS
 #define ENGINE_TRIMS 0
+#endif
+#ifndef ENGINE_EXPIRES
 #define ENGINE_EXPIRES 0
+#endif
+#ifndef ENGINE_STREAMS
 #define ENGINE_STREAMS 0
+#endif
+#ifndef ENGINE_READERS
 #define ENGINE_READERS 0
+#endif
+#ifndef ENGINE_ALTERS
 #define ENGINE_ALTERS 0
+#endif
+#ifndef ENGINE_COMPACTS_VALUES
 #define ENGINE_COMPACTS_VALUES 0
+#endif
 
 #endif

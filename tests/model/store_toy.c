@@ -1,169 +1,36 @@
-// A log-only store of two hundred lines: the subject on which the crash tests prove that they catch
-// what they are for. Its memory is a model; its file is one log, named by CURRENT.
-//
-// log-N: records; each begins at a multiple of 8, after a sync at a multiple of 512:
-//   u32 bytes of what follows, u32 count of operations, u64 commit,
-//   u64 checksum over the rest of the record, seeded with N
-//   operations: u8 kind, u8 keyspace, u16 key bytes, u32 value bytes, key, value
-// Kinds: those of the model, and 9: the keyspace named `key` is created, 10: keyspace is dropped.
-// CURRENT: N in decimal.
+// A store of a few hundred lines: the subject on which the crash tests prove that they catch what
+// they are for. Its memory is a model; on disk it has one log and one file of values (model/toy.h),
+// named by CURRENT. Compaction writes both anew and leaves out what retention lets go.
+#include "model/toy.h"
+
 #include "base/fail.h"
-#include "base/hash.h"
 #include "lib/test_lib.h"
-#include "model/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HEAD_BYTES = 24, OP_HEAD_BYTES = 8, KIND_CREATE = 9, KIND_DROP = 10 };
-
-struct toy {
-    struct store base; // first
-    struct model *model;
-    struct os_dir *dir;
-    struct os_file *log;
-    uint64_t log_number;
-    uint64_t tail;
-    int bug;
-    bool sync_owed;
-    bool broken;
-    uint8_t *record;
-    size_t record_bytes;
-};
-
 const char *toy_bug_name(enum toy_bug bug)
 {
     static const char *const names[TOY_BUGS] = {
-        "correct",    "no_sync", "ack_first",  "no_dir_sync",  "no_current_sync",
-        "torn_batch", "hole",    "trust_tail", "unlink_first", "shared_sector",
+        "correct",         "no_sync",       "ack_first",     "no_dir_sync",
+        "no_current_sync", "torn_batch",    "hole",          "trust_tail",
+        "unlink_first",    "shared_sector", "value_no_sync", "value_unchecked",
+        "value_left_out",  "key_rewritten", "expiry_lost",   "floor_lost",
+        "trim_early",
     };
     return bug < TOY_BUGS ? names[bug] : "?";
 }
 
-static uint64_t round_up(uint64_t n, uint64_t to)
+static void file_name(char *to, const char *kind, uint64_t number)
 {
-    return (n + to - 1) / to * to;
+    snprintf(to, 32, "%s-%llu", kind, (unsigned long long)number);
 }
 
-static void log_name(char *to, uint64_t number)
+static int64_t toy_now(const struct toy *t)
 {
-    snprintf(to, 32, "log-%llu", (unsigned long long)number);
-}
-
-// ---- records
-
-static void record_begin(struct toy *t)
-{
-    t->record_bytes = HEAD_BYTES;
-    t->record = test_resize(t->record, HEAD_BYTES, 1);
-}
-
-static void record_add(struct toy *t, int kind, size_t space, struct slice key, struct slice value)
-{
-    size_t bytes = OP_HEAD_BYTES + key.bytes + value.bytes;
-    t->record = test_resize(t->record, t->record_bytes + bytes, 1);
-    uint8_t *p = t->record + t->record_bytes;
-    uint16_t key_bytes = (uint16_t)key.bytes;
-    uint32_t value_bytes = (uint32_t)value.bytes;
-    p[0] = (uint8_t)kind;
-    p[1] = (uint8_t)space;
-    memcpy(p + 2, &key_bytes, 2);
-    memcpy(p + 4, &value_bytes, 4);
-    if (key.bytes > 0) {
-        memcpy(p + OP_HEAD_BYTES, key.data, key.bytes);
-    }
-    if (value.bytes > 0) {
-        memcpy(p + OP_HEAD_BYTES + key.bytes, value.data, value.bytes);
-    }
-    t->record_bytes += bytes;
-}
-
-static uint64_t record_sum(const struct toy *t, const uint8_t *record, size_t bytes)
-{
-    return checksum64_two(t->log_number, slice_of(record, 16), slice_of(record + 24, bytes - 24));
-}
-
-static void record_end(struct toy *t, uint32_t count, uint64_t commit)
-{
-    uint32_t rest = (uint32_t)(t->record_bytes - 4);
-    memcpy(t->record, &rest, 4);
-    memcpy(t->record + 4, &count, 4);
-    memcpy(t->record + 8, &commit, 8);
-    uint64_t sum = record_sum(t, t->record, t->record_bytes);
-    memcpy(t->record + 16, &sum, 8);
-}
-
-// Decodes one operation; returns its bytes, 0 when it does not fit.
-static size_t decode_op(const uint8_t *p, size_t left, struct model_op *op_out, int *kind_out)
-{
-    uint16_t key_bytes;
-    uint32_t value_bytes;
-    if (left < OP_HEAD_BYTES) {
-        return 0;
-    }
-    memcpy(&key_bytes, p + 2, 2);
-    memcpy(&value_bytes, p + 4, 4);
-    if (value_bytes > left || OP_HEAD_BYTES + (size_t)key_bytes + value_bytes > left) {
-        return 0;
-    }
-    *kind_out = p[0];
-    op_out->kind = (enum model_kind)p[0];
-    op_out->space = p[1];
-    op_out->key = slice_of(p + OP_HEAD_BYTES, key_bytes);
-    op_out->value = slice_of(p + OP_HEAD_BYTES + key_bytes, value_bytes);
-    return OP_HEAD_BYTES + (size_t)key_bytes + value_bytes;
-}
-
-// Applies a record's operations to the memory. A bad one ends it: the record is torn.
-static void record_apply(struct toy *t, const uint8_t *record, size_t bytes)
-{
-    struct model_op *ops = test_alloc(bytes / OP_HEAD_BYTES + 1, sizeof *ops);
-    size_t count = 0;
-    int kind = 0;
-    size_t used;
-    for (size_t at = HEAD_BYTES; at < bytes; at += used) {
-        used = decode_op(record + at, bytes - at, &ops[count], &kind);
-        if (used == 0 || kind == 0) {
-            break;
-        }
-        count++;
-        if (kind == KIND_CREATE || kind == KIND_DROP) {
-            break;
-        }
-    }
-    if (count > 0 && kind == KIND_CREATE) {
-        char name[MODEL_NAME_BYTES] = {0};
-        memcpy(name, ops[0].key.data, ops[0].key.bytes);
-        model_space_create(t->model, name);
-    } else if (count > 0 && kind == KIND_DROP) {
-        model_space_drop(t->model, ops[0].space);
-    } else {
-        model_commit(t->model, ops, count);
-    }
-    free(ops);
-}
-
-// The bytes of the valid record at `at` that holds the next commit, or 0.
-static size_t record_check(const struct toy *t, const uint8_t *log, size_t bytes, size_t at)
-{
-    uint32_t rest;
-    uint64_t commit;
-    uint64_t sum;
-    if (at > bytes || bytes - at < HEAD_BYTES) {
-        return 0;
-    }
-    memcpy(&rest, log + at, 4);
-    memcpy(&commit, log + at + 8, 8);
-    memcpy(&sum, log + at + 16, 8);
-    if (rest < HEAD_BYTES - 4 || rest > bytes - at - 4) {
-        return 0;
-    }
-    if (t->bug != TOY_TORN_BATCH && sum != record_sum(t, log + at, (size_t)rest + 4)) {
-        return 0;
-    }
-    bool next = commit == t->model->newest + 1;
-    bool later = t->bug == TOY_HOLE && commit > t->model->newest;
-    return next || later ? (size_t)rest + 4 : 0;
+    int64_t now = t->machine->clock->wall_us(t->machine->clock);
+    int64_t newest = t->model->newest == 0 ? 0 : t->model->times[t->model->newest];
+    return now > newest ? now : newest;
 }
 
 // ---- writing
@@ -171,10 +38,17 @@ static size_t record_check(const struct toy *t, const uint8_t *log, size_t bytes
 static strata_rc sync_log(struct toy *t)
 {
     t->sync_owed = false;
+    strata_rc rc = STRATA_OK;
     if (t->bug != TOY_SHARED_SECTOR) {
-        t->tail = round_up(t->tail, 512);
+        t->tail = toy_round_up(t->tail, 512);
+        t->values_tail = toy_round_up(t->values_tail, 512);
     }
-    strata_rc rc = os_file_sync(t->log, true);
+    if (t->bug != TOY_VALUE_NO_SYNC) {
+        rc = os_file_sync(t->values, true);
+    }
+    if (rc == STRATA_OK) {
+        rc = os_file_sync(t->log, true);
+    }
     if (rc != STRATA_OK) {
         t->broken = true;
         return fail(STRATA_UNKNOWN_OUTCOME, "the log was not synced");
@@ -182,24 +56,27 @@ static strata_rc sync_log(struct toy *t)
     return STRATA_OK;
 }
 
+// Writes the record at the tail of `log`.
+static strata_rc write_record(struct toy *t, struct os_file *log, uint64_t *tail)
+{
+    strata_rc rc = os_file_write(log, *tail, t->record, t->record_bytes);
+    *tail = toy_round_up(*tail + t->record_bytes, 8);
+    return rc;
+}
+
 static strata_rc append_record(struct toy *t, strata_durability durability)
 {
-    if (t->broken) {
-        return fail(STRATA_READ_ONLY, "an earlier write failed");
-    }
     if (t->sync_owed) {
         strata_rc late = sync_log(t);
         if (late != STRATA_OK) {
             return late;
         }
     }
-    strata_rc rc = os_file_write(t->log, t->tail, t->record, t->record_bytes);
+    strata_rc rc = write_record(t, t->log, &t->tail);
     if (rc != STRATA_OK) {
         t->broken = true;
         return rc;
     }
-    t->tail = round_up(t->tail + t->record_bytes, 8);
-    record_apply(t, t->record, t->record_bytes);
     if (durability != STRATA_SYNC || t->bug == TOY_NO_SYNC) {
         return STRATA_OK;
     }
@@ -210,6 +87,21 @@ static strata_rc append_record(struct toy *t, strata_durability durability)
     return sync_log(t);
 }
 
+static strata_rc usable(const struct toy *t)
+{
+    return t->broken ? fail(STRATA_READ_ONLY, "an earlier write failed") : STRATA_OK;
+}
+
+// Puts a value into a file of values.
+static strata_rc store_value(struct os_file *values, uint64_t *tail, struct slice value,
+                             struct toy_place *place_out)
+{
+    *place_out = (struct toy_place){*tail, value.bytes, toy_value_sum(value)};
+    strata_rc rc = os_file_write(values, *tail, value.data, value.bytes);
+    *tail += value.bytes;
+    return rc;
+}
+
 static strata_rc toy_commit(struct store *s, const struct model *m, const struct model_op *ops,
                             size_t count, strata_durability durability, bool streamed,
                             uint64_t *commit_out)
@@ -217,51 +109,92 @@ static strata_rc toy_commit(struct store *s, const struct model *m, const struct
     struct toy *t = (struct toy *)s;
     (void)m;
     (void)streamed;
-    record_begin(t);
-    for (size_t i = 0; i < count; i++) {
-        record_add(t, (int)ops[i].kind, ops[i].space, ops[i].key, ops[i].value);
+    strata_rc rc = usable(t);
+    toy_record_begin(t);
+    for (size_t i = 0; i < count && rc == STRATA_OK; i++) {
+        struct toy_place place;
+        struct toy_op op = {(int)ops[i].kind, ops[i].space, ops[i].key, ops[i].value,
+                            ops[i].expires_us};
+        if (op.kind == MODEL_PUT && op.value.bytes >= TOY_APART_BYTES) {
+            op.kind = TOY_APART;
+            rc = store_value(t->values, &t->values_tail, op.value, &place);
+            op.value = slice_of(&place, sizeof place);
+        }
+        toy_record_add(t, &op);
     }
-    record_end(t, (uint32_t)count, t->model->newest + 1);
-    strata_rc rc = append_record(t, durability);
+    if (rc != STRATA_OK) {
+        t->broken = true;
+        return rc;
+    }
+    int64_t now = toy_now(t);
+    toy_record_end(t, t->model->newest + 1, now);
+    rc = append_record(t, durability);
+    if (rc == STRATA_OK || rc == STRATA_UNKNOWN_OUTCOME) {
+        model_commit(t->model, ops, count);
+        model_set_time(t->model, now);
+    }
     *commit_out = t->model->newest;
+    return rc;
+}
+
+// A record of one operation that is no write of keys.
+static strata_rc append_one(struct toy *t, struct toy_op op, bool is_commit)
+{
+    strata_rc rc = usable(t);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    toy_record_begin(t);
+    toy_record_add(t, &op);
+    toy_record_end(t, t->model->newest + (is_commit ? 1 : 0), toy_now(t));
+    rc = append_record(t, STRATA_SYNC);
+    if (rc == STRATA_OK) {
+        toy_record_apply(t, t->record, t->record_bytes);
+    }
     return rc;
 }
 
 static strata_rc toy_space_create(struct store *s, const char *name)
 {
-    struct toy *t = (struct toy *)s;
-    record_begin(t);
-    record_add(t, KIND_CREATE, 0, slice_of(name, strlen(name)), slice_of(NULL, 0));
-    record_end(t, 1, t->model->newest + 1);
-    return append_record(t, STRATA_SYNC);
+    struct toy_op op = {TOY_CREATE, 0, slice_of(name, strlen(name)), slice_of(NULL, 0), 0};
+    return append_one((struct toy *)s, op, true);
 }
 
 static strata_rc toy_space_drop(struct store *s, const char *name)
 {
     struct toy *t = (struct toy *)s;
     size_t space = model_space_named(t->model, name, t->model->newest);
-    record_begin(t);
-    record_add(t, KIND_DROP, space, slice_of(NULL, 0), slice_of(NULL, 0));
-    record_end(t, 1, t->model->newest + 1);
-    return append_record(t, STRATA_SYNC);
+    struct toy_op op = {TOY_DROP, space, slice_of(NULL, 0), slice_of(NULL, 0), 0};
+    return append_one(t, op, true);
+}
+
+static strata_rc toy_space_alter(struct store *s, const char *name,
+                                 const strata_keyspace_options *change)
+{
+    struct toy *t = (struct toy *)s;
+    size_t space = model_space_named(t->model, name, t->model->newest);
+    if (change->retention == STRATA_RETENTION_DEFAULT) {
+        return usable(t);
+    }
+    struct model_policy policy = model_policy_of(change);
+    struct toy_op op = {TOY_ALTER, space, slice_of(NULL, 0), slice_of(&policy, sizeof policy), 0};
+    return append_one(t, op, false);
 }
 
 static strata_rc toy_sync(struct store *s)
 {
     struct toy *t = (struct toy *)s;
-    if (t->broken) {
-        return fail(STRATA_READ_ONLY, "an earlier write failed");
-    }
-    return t->bug == TOY_NO_SYNC ? STRATA_OK : sync_log(t);
+    strata_rc rc = usable(t);
+    return rc != STRATA_OK || t->bug == TOY_NO_SYNC ? rc : sync_log(t);
 }
 
-// ---- rewriting the log
+// ---- writing log and values anew
 
 static strata_rc write_current(struct toy *t)
 {
     struct os_file *f = NULL;
     char text[24];
-    int bytes = snprintf(text, sizeof text, "%llu", (unsigned long long)t->log_number);
+    int bytes = snprintf(text, sizeof text, "%llu", (unsigned long long)t->number);
     strata_rc rc =
         os_file_open(t->dir, "CURRENT.new", OS_OPEN_WRITE | OS_OPEN_CREATE | OS_OPEN_TRUNCATE, &f);
     if (rc != STRATA_OK) {
@@ -285,116 +218,272 @@ static strata_rc write_current(struct toy *t)
     return rc;
 }
 
-// Copies the accepted records of `bytes` bytes of log into a new log under the next number, and
-// trusts that one.
-static strata_rc rewrite(struct toy *t, const uint8_t *log, const size_t *at, size_t count)
+// What comes of one operation of a record when log and values are written anew. `last`: of the log.
+struct rewriting {
+    const struct model *full; // the memory before
+    struct os_file *log, *values;
+    uint64_t tail, values_tail;
+    uint64_t floors[MODEL_SPACES_MAX];
+    uint64_t left_out;
+};
+
+// Did the put of `commit` end by the floor?
+static bool is_gone(const struct rewriting *w, const struct toy_op *op, uint64_t commit, int bug)
 {
-    char old[32];
-    char name[32];
-    struct os_file *f = NULL;
-    uint64_t old_number = t->log_number;
-    log_name(old, old_number);
-    t->log_number++;
-    log_name(name, t->log_number);
-    strata_rc rc =
-        os_file_open(t->dir, name, OS_OPEN_WRITE | OS_OPEN_CREATE | OS_OPEN_TRUNCATE, &f);
-    uint64_t tail = 0;
+    const struct model_space *s = &w->full->spaces[op->space];
+    uint64_t floor = w->floors[op->space];
+    if (bug == TOY_TRIM_EARLY && s->policy.retention == STRATA_RETENTION_AGE && floor > 0) {
+        floor++;
+    }
+    if (commit >= floor) {
+        return false;
+    }
+    const struct model_version *now = model_get(s, op->key, floor, 0);
+    return now == NULL || now->commit != commit;
+}
+
+static strata_rc rewrite_op(struct toy *t, struct rewriting *w, struct toy_op op, uint64_t commit)
+{
+    struct toy_place place;
+    struct slice value;
+    strata_rc rc = STRATA_OK;
+    bool put = op.kind == MODEL_PUT || op.kind == TOY_APART;
+    if (put && is_gone(w, &op, commit, t->bug)) {
+        op = (struct toy_op){TOY_GONE, op.space, slice_of(NULL, 0), slice_of(NULL, 0), 0};
+    }
+    if (op.kind == TOY_APART) {
+        toy_value(t, &op, &value);
+        rc = store_value(w->values, &w->values_tail, value, &place);
+        if (t->bug == TOY_VALUE_LEFT_OUT && w->left_out++ == 2) {
+            place.sum++;
+        }
+        op.value = slice_of(&place, sizeof place);
+    }
+    op.expires_us = t->bug == TOY_EXPIRY_LOST ? 0 : op.expires_us;
+    toy_record_add(t, &op);
+    return rc;
+}
+
+// The last put apart of a record that somebody deleted since: the bug that writes its key again.
+static void rewrite_key(struct toy *t, struct rewriting *w, const struct toy_op *deleted)
+{
+    struct toy_op op = *deleted;
+    struct toy_place place;
+    struct slice value;
+    if (t->bug == TOY_KEY_REWRITTEN && op.kind == TOY_APART && toy_value(t, &op, &value) &&
+        model_get(&w->full->spaces[op.space], op.key, w->full->newest, 0) == NULL) {
+        (void)store_value(w->values, &w->values_tail, value, &place);
+        op.value = slice_of(&place, sizeof place);
+        toy_record_add(t, &op);
+    }
+}
+
+static strata_rc rewrite_record(struct toy *t, struct rewriting *w, const uint8_t *record,
+                                bool last, struct toy_op *deleted)
+{
+    uint32_t rest;
+    struct toy_op op;
+    strata_rc rc = STRATA_OK;
+    size_t used;
+    memcpy(&rest, record, 4);
+    size_t bytes = (size_t)rest + 4;
+    uint64_t commit = toy_record_commit(record);
+    if (bytes > TOY_HEAD_BYTES && record[TOY_HEAD_BYTES] == TOY_FLOOR) {
+        return STRATA_OK; // written at the end
+    }
+    toy_record_begin(t);
+    for (size_t at = TOY_HEAD_BYTES; at < bytes && rc == STRATA_OK; at += used) {
+        used = toy_decode(record + at, bytes - at, &op);
+        if (used == 0) {
+            break; // torn, and accepted so
+        }
+        rc = rewrite_op(t, w, op, commit);
+        if (op.kind == TOY_APART) {
+            *deleted = op;
+        }
+    }
+    if (last && op.kind != TOY_ALTER && op.kind != TOY_CREATE && op.kind != TOY_DROP) {
+        rewrite_key(t, w, deleted);
+    }
+    toy_record_end(t, commit, toy_record_time(record));
+    return rc == STRATA_OK ? write_record(t, w->log, &w->tail) : rc;
+}
+
+static strata_rc rewrite_records(struct toy *t, struct rewriting *w, const uint8_t *log,
+                                 const size_t *at, size_t count)
+{
+    strata_rc rc = STRATA_OK;
+    struct toy_op deleted = {.kind = 0};
     for (size_t i = 0; i < count && rc == STRATA_OK; i++) {
-        uint32_t rest;
-        memcpy(&rest, log + at[i], 4);
-        uint8_t *copy = test_alloc((size_t)rest + 4, 1);
-        memcpy(copy, log + at[i], (size_t)rest + 4);
-        uint64_t sum = record_sum(t, copy, (size_t)rest + 4);
-        memcpy(copy + 16, &sum, 8);
-        rc = os_file_write(f, tail, copy, (size_t)rest + 4);
-        tail = round_up(tail + rest + 4, 8);
-        free(copy);
+        rc = rewrite_record(t, w, log + at[i], i + 1 == count, &deleted);
+    }
+    for (size_t i = 0; i < MODEL_SPACES_MAX && rc == STRATA_OK; i++) {
+        if (w->floors[i] != 0 && t->bug != TOY_FLOOR_LOST) {
+            struct toy_op op = {TOY_FLOOR, i, slice_of(NULL, 0),
+                                slice_of(&w->floors[i], sizeof w->floors[0]), 0};
+            toy_record_begin(t);
+            toy_record_add(t, &op);
+            toy_record_end(t, w->full == NULL ? 0 : w->full->newest, 0);
+            rc = write_record(t, w->log, &w->tail);
+        }
+    }
+    return rc;
+}
+
+static strata_rc new_file(struct toy *t, const char *kind, struct os_file **file_out)
+{
+    char name[32];
+    file_name(name, kind, t->number);
+    return os_file_open(t->dir, name, OS_OPEN_WRITE | OS_OPEN_CREATE | OS_OPEN_TRUNCATE, file_out);
+}
+
+// Copies the accepted records, and the values that they refer to, to new files under the next
+// number, and trusts those. What the floors let go is left out.
+static strata_rc rewrite(struct toy *t, const uint8_t *log, const size_t *at, size_t count,
+                         const uint64_t *floors)
+{
+    struct rewriting w = {.full = t->model};
+    uint64_t old_number = t->number;
+    char name[32];
+    if (floors != NULL) {
+        memcpy(w.floors, floors, sizeof w.floors);
+    }
+    t->number++;
+    strata_rc rc = new_file(t, "log", &w.log);
+    if (rc == STRATA_OK) {
+        rc = new_file(t, "val", &w.values);
+    }
+    if (rc == STRATA_OK) {
+        rc = rewrite_records(t, &w, log, at, count);
     }
     if (rc == STRATA_OK && t->bug != TOY_TRUST_TAIL) {
-        rc = os_file_sync(f, false);
+        rc = os_file_sync(w.values, false);
+    }
+    if (rc == STRATA_OK && t->bug != TOY_TRUST_TAIL) {
+        rc = os_file_sync(w.log, false);
     }
     if (rc == STRATA_OK) {
         rc = write_current(t);
     }
     if (rc != STRATA_OK) {
-        os_file_close(f);
-        t->log_number = old_number;
+        os_file_close(w.log);
+        os_file_close(w.values);
+        t->number = old_number;
         t->broken = true;
         return rc;
     }
     os_file_close(t->log);
-    t->log = f;
-    t->tail = round_up(tail, 512);
-    return old_number == 0 ? STRATA_OK : os_dir_unlink(t->dir, old);
+    os_file_close(t->values);
+    t->log = w.log;
+    t->values = w.values;
+    t->tail = toy_round_up(w.tail, 512);
+    t->values_tail = toy_round_up(w.values_tail, 512);
+    if (old_number == 0) {
+        return STRATA_OK;
+    }
+    file_name(name, "log", old_number);
+    rc = os_dir_unlink(t->dir, name);
+    file_name(name, "val", old_number);
+    return rc == STRATA_OK ? os_dir_unlink(t->dir, name) : rc;
 }
 
-// Reads the log `number`, applies what it accepts, and rewrites it.
-static strata_rc recover(struct toy *t, uint64_t number)
+static strata_rc read_whole(struct toy *t, const char *kind, struct os_file **file_out,
+                            uint8_t **bytes_out, size_t *count_out)
 {
     char name[32];
     uint64_t size = 0;
-    log_name(name, number);
-    t->log_number = number;
-    strata_rc rc = os_file_open(t->dir, name, OS_OPEN_WRITE, &t->log);
+    file_name(name, kind, t->number);
+    strata_rc rc = os_file_open(t->dir, name, OS_OPEN_WRITE, file_out);
     if (rc == STRATA_OK) {
-        rc = os_file_size(t->log, &size);
+        rc = os_file_size(*file_out, &size);
     }
     if (rc != STRATA_OK) {
         return rc;
     }
-    uint8_t *log = test_alloc((size_t)size, 1);
-    size_t *at = test_alloc((size_t)size / HEAD_BYTES + 1, sizeof *at);
+    *bytes_out = test_alloc((size_t)size, 1);
+    *count_out = (size_t)size;
+    return size == 0 ? STRATA_OK : os_file_read(*file_out, 0, *bytes_out, (size_t)size);
+}
+
+// Applies what it accepts of a log; at_out: where each record begins.
+static size_t replay(struct toy *t, const uint8_t *log, size_t bytes, size_t *at_out)
+{
     size_t count = 0;
-    rc = size == 0 ? STRATA_OK : os_file_read(t->log, 0, log, (size_t)size);
-    for (size_t p = 0; p < size && rc == STRATA_OK;) {
-        size_t bytes = record_check(t, log, (size_t)size, p);
-        if (bytes > 0) {
-            record_apply(t, log + p, bytes);
-            at[count++] = p;
-            p = (size_t)round_up(p + bytes, 8);
+    for (size_t p = 0; p < bytes;) {
+        size_t used = toy_record_check(t, log, bytes, p);
+        if (used > 0) {
+            toy_record_apply(t, log + p, used);
+            at_out[count++] = p;
+            p = (size_t)toy_round_up(p + used, 8);
         } else if (p % 512 != 0) {
-            p = (size_t)round_up(p, 512);
+            p = (size_t)toy_round_up(p, 512);
         } else if (t->bug == TOY_HOLE) {
             p += 512;
         } else {
             break;
         }
     }
+    return count;
+}
+
+// What the policies let go now.
+static void advance_floors(struct toy *t)
+{
+    int64_t now = toy_now(t);
+    for (size_t i = 0; i < t->model->space_count; i++) {
+        uint64_t floor = model_floor(t->model, i, now);
+        t->floors[i] = floor > t->floors[i] ? floor : t->floors[i];
+    }
+}
+
+// Reads the present log, applies what it accepts, and writes it anew.
+static strata_rc recover(struct toy *t, bool trims)
+{
+    uint8_t *log = NULL;
+    size_t bytes = 0;
+    size_t *at = NULL;
+    strata_rc rc = read_whole(t, "log", &t->log, &log, &bytes);
     if (rc == STRATA_OK) {
-        rc = rewrite(t, log, at, count);
+        rc = read_whole(t, "val", &t->values, &t->read_values, &t->read_values_bytes);
+    }
+    if (rc == STRATA_OK) {
+        at = test_alloc(bytes / TOY_HEAD_BYTES + 1, sizeof *at);
+        size_t count = replay(t, log, bytes, at);
+        if (trims) {
+            advance_floors(t);
+        }
+        rc = rewrite(t, log, at, count, t->floors);
     }
     free(at);
     free(log);
+    free(t->read_values);
+    t->read_values = NULL;
+    t->read_values_bytes = 0;
     return rc;
 }
 
-static strata_rc toy_space_alter(struct store *s, const char *name,
-                                 const strata_keyspace_options *change)
+static void close_files(struct toy *t)
 {
-    (void)s;
-    (void)name;
-    (void)change;
-    return STRATA_OK;
-}
-
-static int64_t toy_time_of(struct store *s, uint64_t commit)
-{
-    return ((struct toy *)s)->model->times[commit];
-}
-
-static strata_rc toy_compact(struct store *s, bool values)
-{
-    (void)values;
-    struct toy *t = (struct toy *)s;
-    strata_rc rc = toy_sync(s);
-    if (rc != STRATA_OK) {
-        return rc;
-    }
-    struct model *old = t->model;
     os_file_close(t->log);
+    os_file_close(t->values);
     t->log = NULL;
-    t->model = model_new();
-    rc = recover(t, t->log_number);
+    t->values = NULL;
+}
+
+static struct model *new_memory(const struct toy *t)
+{
+    struct model *m = model_new();
+    m->spaces[0].policy = t->policy;
+    return m;
+}
+
+// Reads the present files into a new memory; the old one comes back when that fails.
+static strata_rc reload(struct toy *t, bool trims)
+{
+    struct model *old = t->model;
+    close_files(t);
+    t->model = new_memory(t);
+    strata_rc rc = recover(t, trims);
     if (rc != STRATA_OK) {
         model_free(t->model);
         t->model = old;
@@ -403,6 +492,18 @@ static strata_rc toy_compact(struct store *s, bool values)
     }
     model_free(old);
     return STRATA_OK;
+}
+
+// Trims, then reads what is left: what was trimmed too much is missed at once.
+static strata_rc toy_compact(struct store *s, bool values)
+{
+    struct toy *t = (struct toy *)s;
+    (void)values;
+    strata_rc rc = toy_sync(s);
+    if (rc == STRATA_OK) {
+        rc = reload(t, true);
+    }
+    return rc == STRATA_OK ? reload(t, false) : rc;
 }
 
 // ---- life
@@ -414,7 +515,7 @@ static strata_rc toy_close(struct store *s)
     if (t->log != NULL && !t->broken && t->bug != TOY_NO_SYNC) {
         rc = sync_log(t);
     }
-    os_file_close(t->log);
+    close_files(t);
     os_dir_close(t->dir);
     model_free(t->model);
     free(t->record);
@@ -446,8 +547,10 @@ static strata_rc toy_open(struct os_machine *machine, const struct store_config 
     struct toy *t = test_alloc(1, sizeof *t);
     uint64_t number = 0;
     t->base.ops = &store_toy;
+    t->machine = machine;
     t->bug = config->toy_bug;
-    t->model = model_new();
+    t->policy = model_policy_of(&config->options.keyspace);
+    t->model = new_memory(t);
     *store_out = NULL;
     strata_rc rc = machine->open_dir(machine, "db", true, &t->dir);
     if (rc == STRATA_OK) {
@@ -455,8 +558,9 @@ static strata_rc toy_open(struct os_machine *machine, const struct store_config 
     }
     if (rc == STRATA_OK) {
         rc = read_current(t, &number);
-        rc = rc == STRATA_OK          ? recover(t, number)
-             : rc == STRATA_NOT_FOUND ? rewrite(t, NULL, NULL, 0)
+        t->number = number;
+        rc = rc == STRATA_OK          ? recover(t, false)
+             : rc == STRATA_NOT_FOUND ? rewrite(t, NULL, NULL, 0, NULL)
                                       : rc;
     }
     if (rc != STRATA_OK) {
@@ -466,6 +570,11 @@ static strata_rc toy_open(struct os_machine *machine, const struct store_config 
     }
     *store_out = &t->base;
     return STRATA_OK;
+}
+
+static int64_t toy_time_of(struct store *s, uint64_t commit)
+{
+    return ((struct toy *)s)->model->times[commit];
 }
 
 static uint64_t toy_newest(struct store *s)
@@ -479,36 +588,65 @@ static strata_rc toy_check(struct store *s)
     return STRATA_OK;
 }
 
+static bool key_agrees(const struct model_space *own, const struct model_space *space,
+                       const struct model_key *key, uint64_t at, int64_t time_us)
+{
+    const struct model_version *want = model_value_at(space, key, at, time_us);
+    const struct model_version *got = model_get(own, key->key, at, time_us);
+    return (want == NULL) == (got == NULL) &&
+           (want == NULL || slice_equal(want->value, got->value));
+}
+
+static size_t count_shown(const struct model_space *s, uint64_t at, int64_t time_us)
+{
+    size_t shown = 0;
+    for (size_t k = 0; k < s->key_count; k++) {
+        shown += model_value_at(s, &s->keys[k], at, time_us) == NULL ? 0 : 1;
+    }
+    return shown;
+}
+
+static bool space_agrees(const struct toy *t, const struct model *m, size_t i, uint64_t at,
+                         char *fault_out)
+{
+    const struct model_space *space = &m->spaces[i];
+    const struct model_space *own = &t->model->spaces[i];
+    int64_t now = toy_now(t);
+    int64_t time_us = at == t->model->newest ? model_now_s(m, now) : model_time_s(m, at);
+    if (model_space_is_there(m, i, at) != model_space_is_there(t->model, i, at)) {
+        snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s is there or not", space->name);
+        return false;
+    }
+    if (t->floors[i] > model_floor(m, i, now)) {
+        snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s has floor %llu, allowed are %llu",
+                 space->name, (unsigned long long)t->floors[i],
+                 (unsigned long long)model_floor(m, i, now));
+        return false;
+    }
+    if (at < t->floors[i]) {
+        return true; // trimmed
+    }
+    for (size_t k = 0; k < space->key_count; k++) {
+        if (!key_agrees(own, space, &space->keys[k], at, time_us)) {
+            snprintf(fault_out, STORE_FAULT_BYTES, "key %.*s differs at commit %llu",
+                     (int)space->keys[k].key.bytes, (const char *)space->keys[k].key.data,
+                     (unsigned long long)at);
+            return false;
+        }
+    }
+    if (count_shown(space, at, time_us) != count_shown(own, at, time_us)) {
+        snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s has other keys", space->name);
+        return false;
+    }
+    return true;
+}
+
 static bool toy_agrees(struct store *s, const struct model *m, uint64_t at, bool deep,
                        char *fault_out)
 {
-    const struct model *own = ((struct toy *)s)->model;
     (void)deep;
     for (size_t i = 0; i < m->space_count && m->spaces[i].created <= at; i++) {
-        const struct model_space *space = &m->spaces[i];
-        if (model_space_is_there(m, i, at) != model_space_is_there(own, i, at)) {
-            snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s is there or not", space->name);
-            return false;
-        }
-        size_t shown = 0;
-        for (size_t k = 0; k < space->key_count; k++) {
-            const struct model_key *key = &space->keys[k];
-            const struct model_version *want = model_value_at(space, key, at, 0);
-            const struct model_version *got = model_get(&own->spaces[i], key->key, at, 0);
-            shown += want == NULL ? 0 : 1;
-            if ((want == NULL) != (got == NULL) ||
-                (want != NULL && !slice_equal(want->value, got->value))) {
-                snprintf(fault_out, STORE_FAULT_BYTES, "key %.*s differs at commit %llu",
-                         (int)key->key.bytes, (const char *)key->key.data, (unsigned long long)at);
-                return false;
-            }
-        }
-        for (size_t k = 0; k < own->spaces[i].key_count; k++) {
-            const struct model_key *key = &own->spaces[i].keys[k];
-            shown -= model_value_at(&own->spaces[i], key, at, 0) == NULL ? 0 : 1;
-        }
-        if (shown != 0) {
-            snprintf(fault_out, STORE_FAULT_BYTES, "keyspace %s has other keys", space->name);
+        if (!space_agrees((struct toy *)s, m, i, at, fault_out)) {
             return false;
         }
     }
