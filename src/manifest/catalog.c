@@ -1,8 +1,9 @@
 // Catalogs: the list of what the database consists of, at one moment, with every table open.
 //
 // Invariants: keyspaces stand by number, numbers and names are unique; every keyspace has both
-// trees; next_file, next_run and next_keyspace are above every number that a tree or keyspace
-// bears; the first commits of the seconds rise.
+// trees; next_file, next_run and next_keyspace are above every number that a tree, a value file or
+// a keyspace bears; the first commits of the seconds rise; a floor never sinks. (Value files:
+// catalog_values.c.)
 //
 // Thread rule: a catalog never changes once made. Anyone who holds a reference may read it in any
 // thread; catalog_apply has one caller at a time.
@@ -11,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "manifest/catalog_values.h"
 
 #include <inttypes.h>
 
@@ -51,6 +53,7 @@ void catalog_unref(struct catalog *c)
     for (uint32_t i = 0; i < c->space_count; i++) {
         catalog_space_release(&c->spaces[i]);
     }
+    catalog_values_release(c);
     free(c->spaces);
     free(c->seconds);
     free(c);
@@ -139,7 +142,7 @@ static strata_rc catalog_copy_spaces(struct catalog *c, const struct catalog *ol
     }
     for (size_t i = 0; i < e->space_count; i++) {
         const struct edit_space *from = &e->spaces[i];
-        if (from->drop) {
+        if (from->drop || from->alter) {
             continue;
         }
         if (catalog_space_find(c, from->number) != NULL ||
@@ -161,6 +164,45 @@ static strata_rc catalog_copy_spaces(struct catalog *c, const struct catalog *ol
     return STRATA_OK;
 }
 
+// The keyspace, which may still be changed, or NULL.
+static struct catalog_space *catalog_space_at(struct catalog *c, uint64_t number)
+{
+    uint32_t index = catalog_space_index(c, number);
+    bool there = index < c->space_count && c->spaces[index].number == number;
+    return there ? &c->spaces[index] : NULL;
+}
+
+static strata_rc catalog_alter_spaces(struct catalog *c, const struct edit *e)
+{
+    for (size_t i = 0; i < e->space_count; i++) {
+        if (!e->spaces[i].alter) {
+            continue;
+        }
+        struct catalog_space *space = catalog_space_at(c, e->spaces[i].number);
+        if (space == NULL) {
+            return fail(STRATA_CORRUPT, "keyspace %" PRIu64 " is altered but not there",
+                        e->spaces[i].number);
+        }
+        space->options = e->spaces[i].options;
+    }
+    return STRATA_OK;
+}
+
+static strata_rc catalog_raise_floors(struct catalog *c, const struct edit *e)
+{
+    for (size_t i = 0; i < e->floor_count; i++) {
+        const struct edit_floor *f = &e->floors[i];
+        struct catalog_space *space = catalog_space_at(c, f->keyspace);
+        if (space == NULL) {
+            return fail(STRATA_CORRUPT,
+                        "floor %" PRIu64 " belongs to keyspace %" PRIu64 ", which is not there",
+                        f->floor, f->keyspace);
+        }
+        space->floor = f->floor > space->floor ? f->floor : space->floor;
+    }
+    return STRATA_OK;
+}
+
 static strata_rc catalog_drop_spaces(struct catalog *c, const struct edit *e)
 {
     for (size_t i = 0; i < e->space_count; i++) {
@@ -172,6 +214,7 @@ static strata_rc catalog_drop_spaces(struct catalog *c, const struct edit *e)
             return fail(STRATA_CORRUPT, "keyspace %" PRIu64 " is dropped but not there",
                         e->spaces[i].number);
         }
+        catalog_values_drop(c, e->spaces[i].number);
         catalog_space_release(&c->spaces[index]);
         c->space_count--;
         memmove(&c->spaces[index], &c->spaces[index + 1],
@@ -232,8 +275,39 @@ static strata_rc catalog_table(const struct catalog *old, const struct edit_tabl
     return table_narrow(open, add->meta.lower, add->meta.upper, table_out);
 }
 
-// Applies changes of one tree: `group` holds them all.
-static strata_rc catalog_change_tree(struct tree **tree, const struct catalog *old,
+// A catalog in the making, and the tree of it whose tables come and leave.
+struct table_count {
+    struct catalog *catalog;
+    bool history;
+};
+
+static strata_rc catalog_table_left(void *ctx, const struct table *t)
+{
+    const struct table_count *to = ctx;
+    return catalog_values_count(to->catalog, table_meta(t), to->history, false);
+}
+
+// Keeps the sums of what tables refer to in value files.
+static strata_rc catalog_count_tables(struct catalog *c, bool history, const struct tree *before,
+                                      const struct tree *after, const struct tree_change *changes,
+                                      size_t count)
+{
+    struct table_count to = {c, history};
+    strata_rc rc = STRATA_OK;
+    if (before->value_bytes != 0) {
+        rc = tree_visit_removed(before, after, changes, count, catalog_table_left, &to);
+    }
+    for (size_t i = 0; rc == STRATA_OK && i < count; i++) {
+        if (changes[i].add) {
+            rc = catalog_values_count(c, table_meta(changes[i].table), history, true);
+        }
+    }
+    return rc;
+}
+
+// Applies changes of one tree of `c`: `group` holds them all.
+static strata_rc catalog_change_tree(struct catalog *c, struct tree **tree,
+                                     const struct catalog *old,
                                      const struct edit_table *const *group, size_t count,
                                      const struct table_env *env)
 {
@@ -259,6 +333,7 @@ static strata_rc catalog_change_tree(struct tree **tree, const struct catalog *o
     }
     rc = tree_apply(*tree, changes, count, &next);
     if (rc == STRATA_OK) {
+        rc = catalog_count_tables(c, group[0]->history, *tree, next, changes, count);
         tree_unref(*tree);
         *tree = next;
     }
@@ -306,7 +381,7 @@ static strata_rc catalog_change_tables(struct catalog *c, const struct catalog *
             break;
         }
         struct catalog_space *space = &c->spaces[index];
-        rc = catalog_change_tree(head->history ? &space->history : &space->live, old,
+        rc = catalog_change_tree(c, head->history ? &space->history : &space->live, old,
                                  sorted + first, end - first, env);
         if (rc == STRATA_CORRUPT) {
             rc = fail_in(rc, "%s tree of keyspace '%s'", head->history ? "history" : "live",
@@ -350,6 +425,11 @@ static strata_rc catalog_change_numbers(struct catalog *c, const struct catalog 
         if (e->tables[i].add) {
             catalog_raise(&c->next_file, e->tables[i].file + 1);
             catalog_raise(&c->next_run, e->tables[i].run + 1);
+        }
+    }
+    for (size_t i = 0; i < e->value_count; i++) {
+        if (e->values[i].add) {
+            catalog_raise(&c->next_file, e->values[i].file + 1);
         }
     }
     for (size_t i = 0; i < e->space_count; i++) {
@@ -400,7 +480,22 @@ strata_rc catalog_apply(struct catalog *old, const struct edit *e, const struct 
         rc = catalog_copy_spaces(c, old, e);
     }
     if (rc == STRATA_OK) {
+        rc = catalog_alter_spaces(c, e);
+    }
+    if (rc == STRATA_OK) {
+        rc = catalog_raise_floors(c, e);
+    }
+    if (rc == STRATA_OK) {
+        rc = catalog_values_copy(c, old, e);
+    }
+    if (rc == STRATA_OK) {
+        rc = catalog_values_change(c, e, env);
+    }
+    if (rc == STRATA_OK) {
         rc = catalog_change_tables(c, old, e, env);
+    }
+    if (rc == STRATA_OK) {
+        rc = catalog_values_settle(c);
     }
     if (rc == STRATA_OK) {
         rc = catalog_drop_spaces(c, e);
@@ -428,6 +523,16 @@ static bool edit_adds_file(const struct edit *e, uint64_t file)
     return false;
 }
 
+static bool edit_adds_value_file(const struct edit *e, uint64_t file)
+{
+    for (size_t i = 0; i < e->value_count; i++) {
+        if (e->values[i].add && e->values[i].file == file) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void tree_delete_files(const struct tree *t)
 {
     for (uint32_t level = 0; level < t->level_count; level++) {
@@ -436,6 +541,15 @@ static void tree_delete_files(const struct tree *t)
             for (uint32_t k = 0; k < r->count; k++) {
                 table_delete_at_close(r->tables[k]);
             }
+        }
+    }
+}
+
+static void space_delete_value_files(const struct catalog *c, uint64_t keyspace)
+{
+    for (uint32_t i = 0; i < c->value_file_count; i++) {
+        if (value_file_meta(c->value_files[i])->keyspace == keyspace) {
+            value_file_delete_at_close(c->value_files[i]);
         }
     }
 }
@@ -453,11 +567,18 @@ void edit_committed(const struct edit *e, const struct catalog *before)
         ASSERT(t != NULL);
         table_delete_at_close(t);
     }
+    for (size_t i = 0; i < e->value_count; i++) {
+        struct value_file *f = catalog_value_file(before, e->values[i].file);
+        if (!e->values[i].add && f != NULL && !edit_adds_value_file(e, e->values[i].file)) {
+            value_file_delete_at_close(f);
+        }
+    }
     for (size_t i = 0; i < e->space_count; i++) {
         const struct catalog_space *space = catalog_space_find(before, e->spaces[i].number);
         if (e->spaces[i].drop && space != NULL) {
             tree_delete_files(space->live);
             tree_delete_files(space->history);
+            space_delete_value_files(before, space->number);
         }
     }
 }

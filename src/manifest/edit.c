@@ -1,8 +1,7 @@
-// Edits in memory: filling, folding, releasing.
+// Edits in memory: filling and releasing. (Folding: edit_fold.c; bytes: edit_format.c.)
 //
-// Ownership: an edit owns the names and metas it holds and a reference to each open table it was
-// given. A function that fails leaves the edit as it was; only a failed fold leaves one that is
-// good for nothing but its release.
+// Ownership: an edit owns the names and metas it holds and a reference to each open table and value
+// file it was given. A function that fails leaves the edit as it was.
 #include "manifest/manifest.h"
 
 #include "base/alloc.h"
@@ -21,10 +20,16 @@ void edit_release(struct edit *e)
         }
         table_unref(e->tables[i].table);
     }
+    for (size_t i = 0; i < e->value_count; i++) {
+        value_meta_release(&e->values[i].meta);
+        value_file_unref(e->values[i].open);
+    }
     for (size_t i = 0; i < e->space_count; i++) {
         free(e->spaces[i].name);
     }
     free(e->tables);
+    free(e->values);
+    free(e->floors);
     free(e->spaces);
     free(e->seconds);
     *e = (struct edit){0};
@@ -149,6 +154,132 @@ strata_rc edit_drop_space(struct edit *e, uint64_t number, uint64_t commit)
     return STRATA_OK;
 }
 
+strata_rc edit_alter_space(struct edit *e, uint64_t number, const strata_keyspace_options *options)
+{
+    ASSERT(options->struct_bytes == sizeof *options);
+    struct edit_space *at;
+    strata_rc rc = edit_next_space(e, &at);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    at->alter = true;
+    at->number = number;
+    at->options = *options;
+    e->space_count++;
+    return STRATA_OK;
+}
+
+strata_rc edit_set_floor(struct edit *e, uint64_t keyspace, uint64_t floor)
+{
+    void *floors = e->floors;
+    strata_rc rc = edit_grow(&floors, &e->floor_capacity, e->floor_count, sizeof *e->floors);
+    e->floors = floors;
+    if (rc == STRATA_OK) {
+        e->floors[e->floor_count++] = (struct edit_floor){keyspace, floor};
+    }
+    return rc;
+}
+
+static strata_rc edit_next_value(struct edit *e, struct edit_value **at_out)
+{
+    void *values = e->values;
+    strata_rc rc = edit_grow(&values, &e->value_capacity, e->value_count, sizeof *e->values);
+    e->values = values;
+    if (rc == STRATA_OK) {
+        *at_out = &e->values[e->value_count];
+        **at_out = (struct edit_value){0};
+    }
+    return rc;
+}
+
+strata_rc edit_add_value_file(struct edit *e, const struct value_meta *meta,
+                              struct value_file *file)
+{
+    struct edit_value *at;
+    strata_rc rc = edit_next_value(e, &at);
+    if (rc == STRATA_OK) {
+        rc = value_meta_copy(meta, &at->meta);
+    }
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    at->add = true;
+    at->keyspace = meta->keyspace;
+    at->file = meta->file;
+    at->open = file;
+    if (file != NULL) {
+        value_file_ref(file);
+    }
+    e->value_count++;
+    return STRATA_OK;
+}
+
+strata_rc edit_remove_value_file(struct edit *e, uint64_t keyspace, uint64_t file)
+{
+    struct edit_value *at;
+    strata_rc rc = edit_next_value(e, &at);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    at->keyspace = keyspace;
+    at->file = file;
+    e->value_count++;
+    return STRATA_OK;
+}
+
+// ---- keyspaces that are gone
+
+static void leave_out_tables(struct edit *e, const struct catalog *catalog)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < e->table_count; i++) {
+        struct edit_table *t = &e->tables[i];
+        if (catalog_space_find(catalog, t->keyspace) != NULL) {
+            e->tables[kept++] = *t;
+            continue;
+        }
+        if (t->add && t->table != NULL) {
+            table_delete_at_close(t->table);
+        }
+        table_meta_release(&t->meta);
+        table_unref(t->table);
+    }
+    e->table_count = kept;
+}
+
+static void leave_out_values(struct edit *e, const struct catalog *catalog)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < e->value_count; i++) {
+        struct edit_value *v = &e->values[i];
+        if (catalog_space_find(catalog, v->keyspace) != NULL) {
+            e->values[kept++] = *v;
+            continue;
+        }
+        if (v->add && v->open != NULL) {
+            value_file_delete_at_close(v->open);
+        }
+        value_meta_release(&v->meta);
+        value_file_unref(v->open);
+    }
+    e->value_count = kept;
+}
+
+void edit_leave_out_dropped(struct edit *e, const struct catalog *catalog)
+{
+    leave_out_tables(e, catalog);
+    leave_out_values(e, catalog);
+    size_t kept = 0;
+    for (size_t i = 0; i < e->floor_count; i++) {
+        if (catalog_space_find(catalog, e->floors[i].keyspace) != NULL) {
+            e->floors[kept++] = e->floors[i];
+        }
+    }
+    e->floor_count = kept;
+}
+
+// ---- seconds
+
 static int64_t clock_second(int64_t us)
 {
     int64_t second = us / SECOND_US;
@@ -181,182 +312,6 @@ strata_rc edit_add_second(struct edit *e, const struct commit_second *second)
     e->seconds = seconds;
     if (rc == STRATA_OK) {
         e->seconds[e->second_count++] = *second;
-    }
-    return rc;
-}
-
-// ---- folding
-
-static strata_rc fold_spaces_created(struct edit *e, const struct edit *next)
-{
-    for (size_t i = 0; i < next->space_count; i++) {
-        const struct edit_space *from = &next->spaces[i];
-        if (from->drop) {
-            continue;
-        }
-        for (size_t k = 0; k < e->space_count; k++) {
-            if (e->spaces[k].number == from->number || strcmp(e->spaces[k].name, from->name) == 0) {
-                return fail(STRATA_CORRUPT, "keyspace %" PRIu64 " '%s' is created twice",
-                            from->number, from->name);
-            }
-        }
-        strata_rc rc = edit_create_space(e, from->number, from->name, &from->options, from->commit);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
-    }
-    return STRATA_OK;
-}
-
-static void fold_take_table(struct edit *e, size_t index)
-{
-    table_meta_release(&e->tables[index].meta);
-    table_unref(e->tables[index].table);
-    e->table_count--;
-    // The order of the tables says nothing.
-    e->tables[index] = e->tables[e->table_count];
-}
-
-static strata_rc fold_spaces_dropped(struct edit *e, const struct edit *next)
-{
-    for (size_t i = 0; i < next->space_count; i++) {
-        if (!next->spaces[i].drop) {
-            continue;
-        }
-        uint64_t number = next->spaces[i].number;
-        size_t at = 0;
-        while (at < e->space_count && e->spaces[at].number != number) {
-            at++;
-        }
-        if (at == e->space_count) {
-            return fail(STRATA_CORRUPT, "keyspace %" PRIu64 " is dropped but not there", number);
-        }
-        free(e->spaces[at].name);
-        e->space_count--;
-        memmove(&e->spaces[at], &e->spaces[at + 1], (e->space_count - at) * sizeof *e->spaces);
-        for (size_t k = e->table_count; k-- > 0;) {
-            if (e->tables[k].keyspace == number) {
-                fold_take_table(e, k);
-            }
-        }
-    }
-    return STRATA_OK;
-}
-
-static strata_rc fold_tables(struct edit *e, const struct edit *next)
-{
-    for (size_t i = 0; i < next->table_count; i++) {
-        const struct edit_table *from = &next->tables[i];
-        bool found = from->add;
-        // Files that leave came lately, as a rule: from the end.
-        for (size_t k = from->add ? 0 : e->table_count; k-- > 0;) {
-            if (e->tables[k].file == from->file && e->tables[k].keyspace == from->keyspace &&
-                e->tables[k].history == from->history) {
-                fold_take_table(e, k);
-                found = true;
-            }
-        }
-        if (!found) {
-            return fail(STRATA_CORRUPT,
-                        "table %" PRIu64 " of keyspace %" PRIu64 " is removed but not there",
-                        from->file, from->keyspace);
-        }
-    }
-    for (size_t i = 0; i < next->table_count; i++) {
-        const struct edit_table *from = &next->tables[i];
-        if (!from->add) {
-            continue;
-        }
-        size_t at = 0;
-        while (at < e->space_count && e->spaces[at].number != from->keyspace) {
-            at++;
-        }
-        if (at == e->space_count) {
-            return fail(STRATA_CORRUPT,
-                        "table %" PRIu64 " belongs to keyspace %" PRIu64 ", which is not there",
-                        from->file, from->keyspace);
-        }
-        strata_rc rc = edit_add_table(e, from->keyspace, from->history, from->level, from->run,
-                                      &from->meta, from->table);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
-    }
-    return STRATA_OK;
-}
-
-static strata_rc fold_seconds(struct edit *e, const struct edit *next)
-{
-    for (size_t i = 0; i < next->second_count; i++) {
-        const struct commit_second *second = &next->seconds[i];
-        if (e->second_count > 0 &&
-            e->seconds[e->second_count - 1].first_commit > second->first_commit) {
-            return fail(STRATA_CORRUPT, "the second of commit %" PRIu64 " is out of order",
-                        second->first_commit);
-        }
-        strata_rc rc = edit_add_second(e, second);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
-    }
-    return STRATA_OK;
-}
-
-static void raise_to(uint64_t *number, uint64_t least)
-{
-    if (*number < least) {
-        *number = least;
-    }
-}
-
-// The numbers of an edit, and those that its parts imply.
-static strata_rc fold_numbers(struct edit *e, const struct edit *next)
-{
-    if (next->flushed_commit != 0 && next->flushed_commit < e->flushed_commit) {
-        return fail(STRATA_CORRUPT, "the flushed commit goes back from %" PRIu64 " to %" PRIu64,
-                    e->flushed_commit, next->flushed_commit);
-    }
-    raise_to(&e->flushed_commit, next->flushed_commit);
-    if (next->log_first_segment != 0) {
-        e->log_first_segment = next->log_first_segment;
-    }
-    raise_to(&e->next_file, next->next_file);
-    raise_to(&e->next_run, next->next_run);
-    raise_to(&e->next_keyspace, next->next_keyspace);
-    raise_to(&e->incarnation, next->incarnation);
-    for (size_t i = 0; i < next->table_count; i++) {
-        if (next->tables[i].add) {
-            raise_to(&e->next_file, next->tables[i].file + 1);
-            raise_to(&e->next_run, next->tables[i].run + 1);
-        }
-    }
-    for (size_t i = 0; i < next->space_count; i++) {
-        raise_to(&e->next_keyspace, next->spaces[i].number + 1);
-    }
-    return STRATA_OK;
-}
-
-strata_rc edit_fold(struct edit *e, const struct edit *next)
-{
-    if (e->snapshot_end && next->snapshot_end) {
-        return fail(STRATA_CORRUPT, "a second snapshot behind the first");
-    }
-    strata_rc rc = fold_spaces_created(e, next);
-    if (rc == STRATA_OK) {
-        rc = fold_tables(e, next);
-    }
-    if (rc == STRATA_OK) {
-        rc = fold_spaces_dropped(e, next);
-    }
-    if (rc == STRATA_OK) {
-        rc = fold_seconds(e, next);
-    }
-    if (rc == STRATA_OK) {
-        rc = fold_numbers(e, next);
-    }
-    if (rc == STRATA_OK) {
-        e->edits = e->snapshot_end ? e->edits + 1 : next->edits;
-        e->snapshot_end = e->snapshot_end || next->snapshot_end;
     }
     return rc;
 }

@@ -20,6 +20,7 @@
 
 #define CURRENT_BYTES_MAX 21 // 20 digits and a newline
 #define SNAPSHOT_TABLES_PER_RECORD 2048
+#define SNAPSHOT_VALUE_FILES_PER_RECORD 4096
 #define SNAPSHOT_SECONDS_PER_RECORD 65536
 
 struct manifest {
@@ -241,32 +242,41 @@ strata_rc manifest_read(struct os_dir *dir, uint64_t number,
 
 // ---- load
 
-// STRATA_CORRUPT unless every table's file is there with its size.
+// STRATA_CORRUPT unless the file is there with its size.
+static strata_rc check_file(struct os_dir *dir, enum file_kind kind, uint64_t number,
+                            uint64_t bytes_named)
+{
+    char name[FILE_NAME_BYTES];
+    struct os_file *f = NULL;
+    uint64_t bytes = 0;
+    file_name_make(name, kind, number);
+    strata_rc rc = os_file_open_if_there(dir, name, OS_OPEN_READ, &f);
+    if (rc == STRATA_NOT_FOUND) {
+        return fail(STRATA_CORRUPT, "%s: the manifest names it, but it is not there", name);
+    }
+    if (rc == STRATA_OK) {
+        rc = os_file_size(f, &bytes);
+    }
+    os_file_close(f);
+    if (rc == STRATA_OK && bytes != bytes_named) {
+        rc = fail(STRATA_CORRUPT, "%s: %" PRIu64 " bytes, the manifest says %" PRIu64, name, bytes,
+                  bytes_named);
+    }
+    return rc;
+}
+
 static strata_rc check_files(struct os_dir *dir, const struct edit *all)
 {
-    for (size_t i = 0; i < all->table_count; i++) {
+    strata_rc rc = STRATA_OK;
+    for (size_t i = 0; rc == STRATA_OK && i < all->table_count; i++) {
         const struct table_meta *meta = &all->tables[i].meta;
-        char name[FILE_NAME_BYTES];
-        struct os_file *f = NULL;
-        uint64_t bytes = 0;
-        file_name_make(name, FILE_TABLE, meta->file);
-        strata_rc rc = os_file_open_if_there(dir, name, OS_OPEN_READ, &f);
-        if (rc == STRATA_NOT_FOUND) {
-            return fail(STRATA_CORRUPT, "%s: the manifest names it, but it is not there", name);
-        }
-        if (rc == STRATA_OK) {
-            rc = os_file_size(f, &bytes);
-        }
-        os_file_close(f);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
-        if (bytes != meta->bytes) {
-            return fail(STRATA_CORRUPT, "%s: %" PRIu64 " bytes, the manifest says %" PRIu64, name,
-                        bytes, meta->bytes);
-        }
+        rc = check_file(dir, FILE_TABLE, meta->file, meta->bytes);
     }
-    return STRATA_OK;
+    for (size_t i = 0; rc == STRATA_OK && i < all->value_count; i++) {
+        const struct value_meta *meta = &all->values[i].meta;
+        rc = check_file(dir, FILE_VALUE, meta->file, meta->bytes);
+    }
+    return rc;
 }
 
 static strata_rc load_edit(void *ctx, const struct edit *e)
@@ -389,6 +399,20 @@ static strata_rc snapshot_tree(struct manifest *m, const struct catalog_space *s
     return rc;
 }
 
+static strata_rc snapshot_value_files(struct manifest *m, const struct catalog *c,
+                                      struct edit *part)
+{
+    strata_rc rc = STRATA_OK;
+    for (uint32_t i = 0; rc == STRATA_OK && i < c->value_file_count; i++) {
+        rc = edit_add_value_file(part, value_file_meta(c->value_files[i]), NULL);
+        if (rc == STRATA_OK && part->value_count == SNAPSHOT_VALUE_FILES_PER_RECORD) {
+            rc = manifest_write(m, part);
+            edit_release(part);
+        }
+    }
+    return rc;
+}
+
 // Writes what `part` holds so far, then the seconds in records of their own.
 static strata_rc snapshot_seconds(struct manifest *m, const struct catalog *c, struct edit *part)
 {
@@ -410,6 +434,12 @@ static strata_rc snapshot_write(struct manifest *m, const struct catalog *c)
     for (uint32_t i = 0; rc == STRATA_OK && i < c->space_count; i++) {
         const struct catalog_space *s = &c->spaces[i];
         rc = edit_create_space(&part, s->number, s->name, &s->options, s->created_commit);
+        if (rc == STRATA_OK && s->floor != 0) {
+            rc = edit_set_floor(&part, s->number, s->floor);
+        }
+    }
+    if (rc == STRATA_OK) {
+        rc = snapshot_value_files(m, c, &part);
     }
     for (uint32_t i = 0; rc == STRATA_OK && i < c->space_count; i++) {
         rc = snapshot_tree(m, &c->spaces[i], false, &part);

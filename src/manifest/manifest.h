@@ -35,9 +35,11 @@ struct catalog_space {
 struct catalog_value {
     uint64_t file; // logical
     struct value_file *in;
-    uint64_t stored_bytes; // raw bytes of its values in `in`
-    uint64_t live_bytes;   // of those, referred to by live trees
-    uint64_t history_bytes;
+    uint64_t stored_bytes;  // raw bytes of its values in `in`
+    uint64_t live_bytes;    // of those, referred to by live trees
+    uint64_t history_bytes; // and by history trees; together at most stored_bytes
+    // The same as table_meta.uses count it: a table that was narrowed counts as a whole.
+    uint64_t live_uses, history_uses;
 };
 
 struct catalog {
@@ -84,7 +86,8 @@ struct edit_table {
 // what is left of their logical files, in one edit.
 struct edit_value {
     bool add;
-    uint64_t file;           // remove: the physical file
+    uint64_t keyspace;
+    uint64_t file;           // the physical file
     struct value_meta meta;  // add: owned by the edit
     struct value_file *open; // add: the open file when the job has it (the edit holds a reference)
 };
@@ -139,12 +142,16 @@ strata_rc edit_set_floor(struct edit *e, uint64_t keyspace, uint64_t floor) STRA
 // Takes its own copy of meta and, when given, a reference to the file.
 strata_rc edit_add_value_file(struct edit *e, const struct value_meta *meta,
                               struct value_file *file) STRATA_MUST_CHECK;
-strata_rc edit_remove_value_file(struct edit *e, uint64_t file) STRATA_MUST_CHECK;
+strata_rc edit_remove_value_file(struct edit *e, uint64_t keyspace,
+                                 uint64_t file) STRATA_MUST_CHECK;
 // Seconds come in the order of their commits. One that lies in the same second of the clock as the
 // last only moves the last one's end.
 strata_rc edit_add_second(struct edit *e, const struct commit_second *second) STRATA_MUST_CHECK;
 // Extends `last` when `next` lies in the same second of the clock; false when it does not.
 bool commit_second_merge(struct commit_second *last, const struct commit_second *next);
+// Takes out of the edit what belongs to keyspaces that the catalog does not have: a job may end
+// after its keyspace was dropped, and then the files that it made go with it. Creations stay.
+void edit_leave_out_dropped(struct edit *e, const struct catalog *catalog);
 // The replay of a manifest without opening tables. `e` begins empty, takes the parts of the
 // snapshot and then each edit, and is always what one snapshot edit of the present state would be.
 // STRATA_CORRUPT when `next` does not fit, as in catalog_apply.

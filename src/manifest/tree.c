@@ -4,8 +4,8 @@
 //   1. levels[level_count - 1] has a run, unless level_count is 0; deeper levels are empty.
 //   2. The runs of a level stand in falling order of their numbers; none is without a table.
 //   3. The tables of a run have lower < upper each, stand in key order and do not overlap.
-//   4. The sums of bytes, entries, range fragments and runs, and the greatest ends and commits, are
-//      those of the tables.
+//   4. The sums of bytes, entries, deletes, range fragments, value bytes and runs, and the greatest
+//      ends and commits, are those of the tables.
 //
 // Thread rule: a tree and its runs never change once made; any thread may read them while somebody
 // holds a reference. Counts: an increment needs no ordering (the caller holds a reference already);
@@ -181,7 +181,9 @@ static strata_rc run_push(struct run *r, struct table *t)
     r->tables[r->count++] = t;
     r->bytes += meta->bytes;
     r->entries += meta->entries;
+    r->deletes += meta->deletes;
     r->range_fragments += meta->range_fragments;
+    r->value_bytes += meta->value_bytes;
     return STRATA_OK;
 }
 
@@ -256,7 +258,9 @@ static strata_rc run_apply(struct run *old, struct change_lists *l,
 static void tree_count(struct tree *t, uint32_t level, const struct run *r)
 {
     t->levels[level].bytes += r->bytes;
+    t->levels[level].value_bytes += r->value_bytes;
     t->bytes += r->bytes;
+    t->value_bytes += r->value_bytes;
     t->run_count++;
     t->level_count = level + 1;
     for (uint32_t i = 0; i < r->count; i++) {
@@ -351,6 +355,41 @@ done:
     return rc;
 }
 
+// Does the run stand in this level, unchanged?
+static bool level_shares(const struct level *l, const struct run *r)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (l->runs[i] == r) {
+            return true;
+        }
+    }
+    return false;
+}
+
+strata_rc tree_visit_removed(const struct tree *old, const struct tree *next,
+                             const struct tree_change *changes, size_t count,
+                             strata_rc (*visit)(void *ctx, const struct table *t), void *ctx)
+{
+    struct change_lists l;
+    strata_rc rc = change_lists_init(&l, changes, count);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    for (uint32_t level = 0; l.removed_count > 0 && level < old->level_count; level++) {
+        for (uint32_t i = 0; i < old->levels[level].count; i++) {
+            const struct run *r = old->levels[level].runs[i];
+            uint32_t tables = level_shares(&next->levels[level], r) ? 0 : r->count;
+            for (uint32_t k = 0; rc == STRATA_OK && k < tables; k++) {
+                if (change_lists_removes(&l, table_meta(r->tables[k])->file)) {
+                    rc = visit(ctx, r->tables[k]);
+                }
+            }
+        }
+    }
+    change_lists_release(&l);
+    return rc;
+}
+
 // ---- searches
 
 uint32_t run_find_from(const struct run *r, struct slice key)
@@ -400,7 +439,7 @@ bool run_overlaps(const struct run *r, struct slice lower, struct slice upper)
 
 static strata_rc run_check(const struct run *r, uint32_t level)
 {
-    uint64_t bytes = 0, entries = 0, range_fragments = 0;
+    struct run sums = {0};
     if (r->count == 0) {
         return fail(STRATA_INTERNAL, "run %" PRIu64 " on level %" PRIu32 " has no tables",
                     r->number, level);
@@ -416,15 +455,18 @@ static strata_rc run_check(const struct run *r, uint32_t level)
                         " has bounds that are empty or overlap the table before",
                         meta->file, r->number, level);
         }
-        bytes += meta->bytes;
-        entries += meta->entries;
-        range_fragments += meta->range_fragments;
+        sums.bytes += meta->bytes;
+        sums.entries += meta->entries;
+        sums.deletes += meta->deletes;
+        sums.range_fragments += meta->range_fragments;
+        sums.value_bytes += meta->value_bytes;
     }
-    if (bytes != r->bytes || entries != r->entries || range_fragments != r->range_fragments) {
+    if (sums.bytes != r->bytes || sums.entries != r->entries || sums.deletes != r->deletes ||
+        sums.range_fragments != r->range_fragments || sums.value_bytes != r->value_bytes) {
         return fail(STRATA_INTERNAL,
                     "run %" PRIu64 " on level %" PRIu32 " says %" PRIu64 " bytes and %" PRIu64
                     " entries, its tables %" PRIu64 " and %" PRIu64,
-                    r->number, level, r->bytes, r->entries, bytes, entries);
+                    r->number, level, r->bytes, r->entries, sums.bytes, sums.entries);
     }
     return STRATA_OK;
 }
@@ -432,7 +474,7 @@ static strata_rc run_check(const struct run *r, uint32_t level)
 static strata_rc level_check(const struct tree *t, uint32_t level)
 {
     const struct level *l = &t->levels[level];
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, value_bytes = 0;
     for (uint32_t i = 0; i < l->count; i++) {
         const struct run *r = l->runs[i];
         if (i > 0 && l->runs[i - 1]->number <= r->number) {
@@ -445,8 +487,9 @@ static strata_rc level_check(const struct tree *t, uint32_t level)
             return rc;
         }
         bytes += r->bytes;
+        value_bytes += r->value_bytes;
     }
-    if (bytes != l->bytes) {
+    if (bytes != l->bytes || value_bytes != l->value_bytes) {
         return fail(STRATA_INTERNAL, "level %" PRIu32 " says %" PRIu64 " bytes, its runs %" PRIu64,
                     level, l->bytes, bytes);
     }
@@ -466,8 +509,8 @@ strata_rc tree_check(const struct tree *t)
         }
     }
     if (sums.level_count != t->level_count || sums.run_count != t->run_count ||
-        sums.bytes != t->bytes || sums.end_greatest != t->end_greatest ||
-        sums.commit_greatest != t->commit_greatest) {
+        sums.bytes != t->bytes || sums.value_bytes != t->value_bytes ||
+        sums.end_greatest != t->end_greatest || sums.commit_greatest != t->commit_greatest) {
         return fail(STRATA_INTERNAL,
                     "a tree says %" PRIu32 " levels, %" PRIu32 " runs, %" PRIu64
                     " bytes; there are %" PRIu32 ", %" PRIu32 " and %" PRIu64,

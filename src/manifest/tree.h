@@ -64,6 +64,13 @@ struct tree_change {
 strata_rc tree_apply(const struct tree *old, const struct tree_change *changes, size_t count,
                      struct tree **tree_out) STRATA_MUST_CHECK;
 
+// Calls visit for every table that the changes took out of `old` to make `next`, until it returns
+// an error. Looks only at runs that differ.
+strata_rc tree_visit_removed(const struct tree *old, const struct tree *next,
+                             const struct tree_change *changes, size_t count,
+                             strata_rc (*visit)(void *ctx, const struct table *t),
+                             void *ctx) STRATA_MUST_CHECK;
+
 // The table of a run whose bounds hold `key`, or NULL.
 struct table *run_find(const struct run *r, struct slice key);
 // Index of the first table of the run with upper > key (data NULL: 0); count when there is none.

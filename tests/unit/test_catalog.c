@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "unit/fake_table.h"
+#include "unit/fake_value.h"
 
 static void add(struct edit *e, uint64_t keyspace, bool history, uint64_t file, const char *lower,
                 const char *upper)

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "unit/fake_table.h"
+#include "unit/fake_value.h"
 
 static void add(struct edit *e, uint64_t keyspace, bool history, uint64_t file)
 {
@@ -152,10 +153,17 @@ static void a_dropped_keyspace_takes_its_tables(void **state)
     edit_release(&all);
 }
 
+static void add_value(struct edit *e, uint64_t keyspace, uint64_t file, uint64_t logical)
+{
+    struct value_logical logicals[2];
+    struct value_meta meta = fake_value_meta(file, keyspace, logicals, logical, 0);
+    assert_int_equal(edit_add_value_file(e, &meta, NULL), STRATA_OK);
+}
+
 static void edits_that_do_not_fit_are_corrupt(void **state)
 {
     (void)state;
-    for (int fault = 0; fault < 8; fault++) {
+    for (int fault = 0; fault < 13; fault++) {
         struct edit all = snapshot(), next = {0};
         struct commit_second late = {100, 1, 1}, early = {50, 2000000, 2000000};
         next.flushed_commit = 10;
@@ -183,6 +191,22 @@ static void edits_that_do_not_fit_are_corrupt(void **state)
         case 6:
             next.flushed_commit = 9;
             break;
+        case 7:
+            assert_int_equal(edit_remove_value_file(&next, 1, 10), STRATA_OK);
+            break;
+        case 8:
+            add_value(&all, 1, 10, 10);
+            assert_int_equal(edit_remove_value_file(&next, 2, 10), STRATA_OK);
+            break;
+        case 9:
+            add_value(&next, 2, 10, 10);
+            break;
+        case 10:
+            assert_int_equal(edit_set_floor(&next, 2, 10), STRATA_OK);
+            break;
+        case 11:
+            assert_int_equal(edit_alter_space(&next, 2, &all.spaces[0].options), STRATA_OK);
+            break;
         default:
             assert_int_equal(edit_add_second(&next, &early), STRATA_OK);
             break;
@@ -190,6 +214,61 @@ static void edits_that_do_not_fit_are_corrupt(void **state)
         assert_int_equal(fold(&all, &next), STRATA_CORRUPT);
         edit_release(&all);
     }
+}
+
+static void an_edit_holds_its_value_file(void **state)
+{
+    (void)state;
+    struct edit e = {0};
+    struct value_logical logicals[2];
+    struct value_meta meta = fake_value_meta(7, 1, logicals, 5, 7);
+    struct value_file *f;
+    assert_int_equal(value_file_open(NULL, &meta, &f), STRATA_OK);
+    assert_int_equal(edit_add_value_file(&e, &meta, f), STRATA_OK);
+    value_file_unref(f);
+    assert_int_equal(fake_values.open, 1);
+    logicals[0].file = 99; // the edit has a copy
+    assert_int_equal(e.values[0].meta.logicals[0].file, 5);
+    edit_release(&e);
+    assert_int_equal(fake_values.open, 0);
+    assert_int_equal(e.value_count, 0);
+}
+
+static void a_fold_keeps_present_value_files_floors_and_options(void **state)
+{
+    (void)state;
+    struct edit all = snapshot(), next = {0};
+    create(&next, 2, "other");
+    add_value(&next, 1, 10, 10);
+    add_value(&next, 1, 11, 11);
+    add_value(&next, 2, 12, 12);
+    assert_int_equal(edit_set_floor(&next, 1, 9), STRATA_OK);
+    assert_int_equal(edit_set_floor(&next, 2, 9), STRATA_OK);
+    assert_int_equal(fold(&all, &next), STRATA_OK);
+    assert_int_equal(all.next_file, 13);
+    assert_int_equal(edit_remove_value_file(&next, 1, 10), STRATA_OK);
+    add_value(&next, 1, 20, 10);
+    assert_int_equal(edit_set_floor(&next, 1, 12), STRATA_OK);
+    assert_int_equal(edit_set_floor(&next, 2, 8), STRATA_OK);
+    strata_keyspace_options options = all.spaces[0].options;
+    options.separate_bytes = 100;
+    assert_int_equal(edit_alter_space(&next, 1, &options), STRATA_OK);
+    assert_int_equal(fold(&all, &next), STRATA_OK);
+    assert_int_equal(all.value_count, 3);
+    assert_int_equal(all.values[0].file + all.values[1].file + all.values[2].file, 43);
+    assert_int_equal(all.floor_count, 2);
+    assert_int_equal(all.floors[0].floor, 12);
+    assert_int_equal(all.floors[1].floor, 9);
+    assert_int_equal(all.space_count, 2);
+    assert_int_equal(all.spaces[0].options.separate_bytes, 100);
+    assert_int_equal(all.spaces[1].options.separate_bytes, 2048);
+    assert_int_equal(edit_drop_space(&next, 1, 30), STRATA_OK);
+    assert_int_equal(fold(&all, &next), STRATA_OK);
+    assert_int_equal(all.value_count, 1);
+    assert_int_equal(all.values[0].file, 12);
+    assert_int_equal(all.floor_count, 1);
+    assert_int_equal(all.floors[0].keyspace, 2);
+    edit_release(&all);
 }
 
 int main(void)
@@ -203,6 +282,8 @@ int main(void)
         cmocka_unit_test(a_fold_raises_the_next_numbers),
         cmocka_unit_test(a_dropped_keyspace_takes_its_tables),
         cmocka_unit_test(edits_that_do_not_fit_are_corrupt),
+        cmocka_unit_test(an_edit_holds_its_value_file),
+        cmocka_unit_test(a_fold_keeps_present_value_files_floors_and_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

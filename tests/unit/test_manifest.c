@@ -18,6 +18,7 @@
 #include "manifest/manifest_format.h"
 #include "sim/sim_machine.h"
 #include "unit/fake_table.h"
+#include "unit/fake_value.h"
 
 #define PAGE MANIFEST_PAGE_BYTES
 
@@ -45,18 +46,25 @@ static void fixture_close(struct fixture *x)
     assert_int_equal(fake.open, 0);
 }
 
-// A file of the size that fake_meta gives the table, synced.
-static void table_file(struct fixture *x, uint64_t file)
+// A file with so many bytes, synced.
+static void some_file(struct fixture *x, enum file_kind kind, uint64_t file, size_t count)
 {
     char name[FILE_NAME_BYTES];
-    file_name_make(name, FILE_TABLE, file);
+    file_name_make(name, kind, file);
     struct os_file *f;
-    uint8_t bytes[1000] = {0};
+    uint8_t bytes[4000] = {0};
+    assert_true(count <= sizeof bytes);
     assert_int_equal(os_file_open(x->dir, name, OS_OPEN_WRITE | OS_OPEN_CREATE, &f), STRATA_OK);
-    assert_int_equal(os_file_write(f, 0, bytes, 100 + file), STRATA_OK);
+    assert_int_equal(os_file_write(f, 0, bytes, count), STRATA_OK);
     assert_int_equal(os_file_sync(f, false), STRATA_OK);
     assert_int_equal(os_file_close(f), STRATA_OK);
     assert_int_equal(os_dir_sync(x->dir), STRATA_OK);
+}
+
+// A file of the size that fake_meta gives the table.
+static void table_file(struct fixture *x, uint64_t file)
+{
+    some_file(x, FILE_TABLE, file, 100 + file);
 }
 
 static void add(struct edit *e, bool history, uint32_t level, uint64_t run, uint64_t file,
@@ -164,6 +172,9 @@ static void expect_same_options(const strata_keyspace_options *o, const strata_k
     assert_int_equal(o->history_block_bytes, p->history_block_bytes);
     assert_int_equal(o->level0_runs_max, p->level0_runs_max);
     assert_int_equal(o->size_ratio, p->size_ratio);
+    assert_int_equal(o->separation, p->separation);
+    assert_int_equal(o->separate_bytes, p->separate_bytes);
+    assert_int_equal(o->retention, p->retention);
 }
 
 static void expect_same_tree(const struct tree *a, const struct tree *b)
@@ -183,8 +194,28 @@ static void expect_same_tree(const struct tree *a, const struct tree *b)
     }
 }
 
+static void expect_same_values(const struct catalog *a, const struct catalog *b)
+{
+    assert_int_equal(a->value_file_count, b->value_file_count);
+    for (uint32_t i = 0; i < a->value_file_count; i++) {
+        const struct value_meta *m = value_file_meta(a->value_files[i]);
+        const struct value_meta *n = value_file_meta(b->value_files[i]);
+        assert_true(m->file == n->file && m->bytes == n->bytes && m->keyspace == n->keyspace);
+        assert_int_equal(m->logical_count, n->logical_count);
+        assert_memory_equal(m->logicals, n->logicals, m->logical_count * sizeof *m->logicals);
+    }
+    assert_int_equal(a->value_count, b->value_count);
+    for (uint32_t i = 0; i < a->value_count; i++) {
+        const struct catalog_value *v = &a->values[i], *w = &b->values[i];
+        assert_true(v->file == w->file && v->stored_bytes == w->stored_bytes);
+        assert_true(v->live_uses == w->live_uses && v->history_uses == w->history_uses);
+        assert_true(v->live_bytes == w->live_bytes && v->history_bytes == w->history_bytes);
+    }
+}
+
 static void expect_same(const struct catalog *a, const struct catalog *b)
 {
+    expect_same_values(a, b);
     assert_int_equal(a->edits, b->edits);
     assert_int_equal(a->incarnation, b->incarnation);
     assert_int_equal(a->next_file, b->next_file);
@@ -203,6 +234,7 @@ static void expect_same(const struct catalog *a, const struct catalog *b)
         assert_string_equal(s->name, t->name);
         expect_same_options(&s->options, &t->options);
         assert_int_equal(s->created_commit, t->created_commit);
+        assert_int_equal(s->floor, t->floor);
         expect_same_tree(s->live, t->live);
         expect_same_tree(s->history, t->history);
     }
@@ -520,6 +552,99 @@ static void a_snapshot_carries_everything_on(void **state)
     fixture_close(&x);
 }
 
+// Adds a value file of keyspace 1, and puts a file of its size there.
+static void add_value_file(struct fixture *x, struct edit *e, uint64_t file, uint64_t first,
+                           uint64_t second)
+{
+    struct value_logical logicals[2];
+    struct value_meta meta = fake_value_meta(file, 1, logicals, first, second);
+    some_file(x, FILE_VALUE, file, meta.bytes);
+    assert_int_equal(edit_add_value_file(e, &meta, NULL), STRATA_OK);
+}
+
+// A catalog with value files, of which the tables refer to the first, a floor and changed options,
+// and manifest 7 that holds it as edits.
+static struct catalog *values_manifest(struct fixture *x, struct manifest **manifest_out)
+{
+    struct catalog *c;
+    struct edit edits[3] = {{0}};
+    assert_int_equal(catalog_new(&c), STRATA_OK);
+    assert_int_equal(manifest_new(x->dir, 7, c, manifest_out), STRATA_OK);
+    create_default(&edits[0]);
+    struct table_value_use uses[2] = {{10, 3, 300}, {11, 1, 20}};
+    struct table_meta meta = fake_meta(20, "a", "m");
+    meta.keyspace = 1;
+    meta.expiring = 2;
+    meta.uses = uses;
+    meta.use_count = 2;
+    meta.value_bytes = 320;
+    table_file(x, 20);
+    add_value_file(x, &edits[1], 10, 10, 0);
+    add_value_file(x, &edits[1], 11, 11, 0);
+    assert_int_equal(edit_add_table(&edits[1], 1, false, 0, 5, &meta, NULL), STRATA_OK);
+    assert_int_equal(edit_remove_value_file(&edits[2], 1, 10), STRATA_OK);
+    assert_int_equal(edit_remove_value_file(&edits[2], 1, 11), STRATA_OK);
+    add_value_file(x, &edits[2], 30, 10, 11);
+    assert_int_equal(edit_set_floor(&edits[2], 1, 44), STRATA_OK);
+    strata_keyspace_options options = edits[0].spaces[0].options;
+    options.retention = STRATA_RETENTION_AGE;
+    assert_int_equal(edit_alter_space(&edits[2], 1, &options), STRATA_OK);
+    for (int i = 0; i < 3; i++) {
+        apply(x, &c, &edits[i]);
+        assert_int_equal(manifest_append(*manifest_out, &edits[i]), STRATA_OK);
+        edit_release(&edits[i]);
+    }
+    assert_int_equal(catalog_value_find(c, 10)->live_bytes, 300);
+    assert_int_equal(value_file_meta(catalog_value_find(c, 11)->in)->file, 30);
+    return c;
+}
+
+static void value_files_floors_and_options_come_back(void **state)
+{
+    (void)state;
+    struct fixture x;
+    fixture_over(&x, sim_disk_new());
+    struct manifest *m;
+    uint64_t number;
+    struct catalog *loaded, *c = values_manifest(&x, &m);
+    assert_int_equal(manifest_close(m), STRATA_OK);
+    for (uint64_t step = 0; step < 2; step++) { // as edits, then as a snapshot
+        assert_int_equal(manifest_load(&x.env, &loaded, &number), STRATA_OK);
+        assert_int_equal(number, 7 + step);
+        expect_same(loaded, c);
+        assert_int_equal(catalog_space_find(loaded, 1)->floor, 44);
+        catalog_unref(loaded);
+        assert_int_equal(manifest_new(x.dir, 8 + step, c, &m), STRATA_OK);
+        assert_int_equal(manifest_close(m), STRATA_OK);
+    }
+    catalog_unref(c);
+    assert_int_equal(fake_values.open, 0);
+    fixture_close(&x);
+}
+
+static void a_value_file_that_is_missing_or_of_another_size_is_corrupt(void **state)
+{
+    (void)state;
+    struct fixture x;
+    fixture_over(&x, sim_disk_new());
+    struct manifest *m;
+    struct catalog *c = values_manifest(&x, &m);
+    assert_int_equal(manifest_close(m), STRATA_OK);
+    catalog_unref(c);
+    fake_values.fail_file = 30;
+    assert_int_equal(load_rc(&x), STRATA_CORRUPT);
+    fake_values.fail_file = 0;
+    assert_int_equal(load_rc(&x), STRATA_OK);
+    overwrite(&x, "000030.value", 2030, "x", 1);
+    assert_int_equal(load_rc(&x), STRATA_CORRUPT);
+    assert_non_null(strstr(fail_text(), "000030.value"));
+    assert_int_equal(os_dir_unlink(x.dir, "000030.value"), STRATA_OK);
+    assert_int_equal(load_rc(&x), STRATA_CORRUPT);
+    assert_non_null(strstr(fail_text(), "000030.value"));
+    assert_int_equal(fake_values.open, 0);
+    fixture_close(&x);
+}
+
 static strata_rc count_edit(void *ctx, const struct edit *e)
 {
     (void)e;
@@ -833,6 +958,8 @@ int main(void)
         cmocka_unit_test(a_table_that_does_not_open_fails_the_load),
         cmocka_unit_test(a_snapshot_carries_everything_on),
         cmocka_unit_test(a_large_snapshot_has_several_parts),
+        cmocka_unit_test(value_files_floors_and_options_come_back),
+        cmocka_unit_test(a_value_file_that_is_missing_or_of_another_size_is_corrupt),
         cmocka_unit_test(nothing_follows_a_failed_append),
         cmocka_unit_test(an_append_that_met_a_full_disk_can_be_done_again),
         cmocka_unit_test(a_leftover_is_replaced_but_never_the_current_one),

@@ -9,6 +9,7 @@
 
 #include "base/prng.h"
 #include "unit/fake_table.h"
+#include "unit/fake_value.h"
 
 static void full_edit(struct edit *e)
 {
@@ -34,6 +35,20 @@ static void full_edit(struct edit *e)
     meta.time_least_us = INT64_MIN;
     meta.time_greatest_us = INT64_MAX;
     assert_int_equal(edit_add_table(e, 5, true, 3, 70, &meta, NULL), STRATA_OK);
+    struct table_value_use uses[] = {{3, 9, 1u << 20}, {300, 1, UINT32_MAX}};
+    meta.file = 78;
+    meta.expiring = 5;
+    meta.uses = uses;
+    meta.use_count = 2;
+    meta.value_bytes = uses[0].bytes + uses[1].bytes;
+    assert_int_equal(edit_add_table(e, 5, true, 3, 71, &meta, NULL), STRATA_OK);
+    struct value_logical logicals[2];
+    struct value_meta value = fake_value_meta(301, 5, logicals, 3, 300);
+    assert_int_equal(edit_add_value_file(e, &value, NULL), STRATA_OK);
+    assert_int_equal(edit_remove_value_file(e, 5, 299), STRATA_OK);
+    assert_int_equal(edit_set_floor(e, 5, UINT64_MAX), STRATA_OK);
+    options.separation = STRATA_SEPARATION_OFF;
+    assert_int_equal(edit_alter_space(e, 5, &options), STRATA_OK);
     assert_int_equal(edit_remove_table(e, 5, false, 76), STRATA_OK);
     struct commit_second seconds[] = {
         {1, -5000000, -4999999}, {9, 0, 10}, {900, 77000000, 77000000}};
@@ -57,12 +72,27 @@ static void an_edit_comes_back_as_it_was(void **state)
     assert_int_equal(back.next_keyspace, 7);
     assert_int_equal(back.incarnation, 3);
     assert_true(back.edits == UINT64_MAX && back.snapshot_end);
-    assert_int_equal(back.space_count, 2);
+    assert_int_equal(back.space_count, 3);
     assert_string_equal(back.spaces[0].name, "k\xff");
     assert_int_equal(back.spaces[0].options.shape, STRATA_SHAPE_LEVELED);
     assert_true(back.spaces[0].options.filter_off);
     assert_true(back.spaces[1].drop);
-    assert_int_equal(back.table_count, 2);
+    assert_true(back.spaces[2].alter && back.spaces[2].number == 5);
+    assert_int_equal(back.spaces[2].options.separation, STRATA_SEPARATION_OFF);
+    assert_int_equal(back.table_count, 3);
+    const struct table_meta *u = &back.tables[1].meta;
+    assert_int_equal(u->expiring, 5);
+    assert_int_equal(u->use_count, 2);
+    assert_true(u->uses[1].file == 300 && u->uses[1].records == 1);
+    assert_int_equal(u->value_bytes, (1u << 20) + (uint64_t)UINT32_MAX);
+    assert_int_equal(back.value_count, 2);
+    const struct edit_value *v = &back.values[0];
+    assert_true(v->add && v->keyspace == 5 && v->file == 301 && v->meta.file == 301);
+    assert_true(v->meta.bytes == 2301 && v->meta.keyspace == 5 && v->meta.logical_count == 2);
+    assert_memory_equal(v->meta.logicals, e.values[0].meta.logicals, 2 * sizeof *v->meta.logicals);
+    assert_true(!back.values[1].add && back.values[1].file == 299 && back.values[1].keyspace == 5);
+    assert_int_equal(back.floor_count, 1);
+    assert_true(back.floors[0].keyspace == 5 && back.floors[0].floor == UINT64_MAX);
     const struct table_meta *m = &back.tables[0].meta;
     assert_true(m->file == 77 && m->history && m->keyspace == 5 && m->end_greatest == 1234567);
     assert_true(m->time_least_us == INT64_MIN && m->time_greatest_us == INT64_MAX);
@@ -115,6 +145,13 @@ static void malformed_edits_are_corrupt(void **state)
     assert_int_equal(decode_text("\x11\x01\x01", 3), STRATA_CORRUPT); // an end that is not empty
     assert_int_equal(decode_text("\x17\x03\x01\x02\x03", 5), STRATA_CORRUPT);     // history 2
     assert_int_equal(decode_text("\x13\x04\x01\x01\x00\x00", 6), STRATA_CORRUPT); // no name
+    assert_int_equal(decode_text("\x1f\x01\x01", 3), STRATA_CORRUPT); // a file without a number
+    assert_int_equal(decode_text("\x23\x01\x01", 3), STRATA_CORRUPT); // a keyspace's floor
+    assert_int_equal(decode_text("\x25\x01\x01", 3), STRATA_CORRUPT); // no options
+    // Value files that say they hold 100 logical files, and one twice.
+    assert_int_equal(decode_text("\x21\x07\x01\x02\x03\x64\x01\x01\x01", 9), STRATA_CORRUPT);
+    assert_int_equal(decode_text("\x21\x0a\x01\x02\x03\x02\x01\x01\x01\x00\x01\x01", 12),
+                     STRATA_CORRUPT);
     // Seconds that say there are 2^63 of them.
     assert_int_equal(decode_text("\x1b\x0a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 12),
                      STRATA_CORRUPT);
@@ -130,7 +167,7 @@ static void damaged_bytes_never_decode_to_nonsense(void **state)
     edit_release(&e);
     struct prng random = {7};
     for (int round = 0; round < 100000; round++) {
-        uint8_t copy[512];
+        uint8_t copy[1024];
         assert_true(bytes.bytes <= sizeof copy);
         memcpy(copy, bytes.data, bytes.bytes);
         size_t count = prng_one_in(&random, 4) ? prng_below(&random, bytes.bytes) : bytes.bytes;
