@@ -63,7 +63,8 @@ struct value_place {
 // Stores a value of at least one byte, all its chunks: a reservation under a short lock, then
 // writes outside of it. When it returns the bytes survive the death of the process. After an error
 // nothing refers to what was written, and value_file_is_full is true: the next value goes to
-// another file.
+// another file. (STRATA_BUSY: the file cannot take any more, by far; another one can.) A value of
+// several chunks keeps others from being appended meanwhile, but not from being read or synced.
 strata_rc value_file_append(struct value_file *f, struct slice value,
                             strata_compression compression,
                             struct value_place *place_out) STRATA_MUST_CHECK;
@@ -89,8 +90,9 @@ bool value_file_is_finished(const struct value_file *f);
 // ---- recovery of files that the log refers to
 
 // Opens a file that the manifest does not name. A valid index makes it finished. Without one
-// nothing of it counts before value_file_recover_add. STRATA_NOT_FOUND: there is no such file.
-// STRATA_CORRUPT: its header is not what it should be, or an index that was written is damaged.
+// nothing of it counts before value_file_recover_add. STRATA_NOT_FOUND: there is no such file, or
+// its header is not good: then no value of it was ever synced, and every commit that refers to it
+// is missing.
 strata_rc value_file_recover(const struct value_env *env, uint64_t number,
                              struct value_file **file_out) STRATA_MUST_CHECK;
 // The log refers to a value. Unfinished: reads and verifies all its chunks from `offset` on, and
@@ -98,8 +100,8 @@ strata_rc value_file_recover(const struct value_env *env, uint64_t number,
 // not there, torn or bad: the commit is missing.
 strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref *ref,
                                  uint64_t offset) STRATA_MUST_CHECK;
-// value_file_finish is then called on it: what was not taken is cut off. (Not for a read-only
-// open.)
+// value_file_finish is then called on it, also when it was found finished: what was not taken is
+// cut off, and all of it synced. (Not for a read-only open.)
 
 // ---- finished files
 

@@ -1,0 +1,213 @@
+// Value files that the manifest does not name: what a crash left of them.
+//
+// The index is written when the values are on disk. So a file whose footer, directory and blocks
+// are all good is finished, and all others count as unfinished, whatever it is that stands behind
+// their values: of those only chunks count that the log refers to and whose checksums hold. A crash
+// in the middle of value_file_finish therefore leaves a file that recovers as it did before.
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/fail.h"
+#include "value/value_file.h"
+
+// Everything that is wrong with an index means that there is none yet.
+static strata_rc absent_if_bad(strata_rc rc)
+{
+    return rc == STRATA_CORRUPT || rc == STRATA_VERSION ? STRATA_NOT_FOUND : rc;
+}
+
+// STRATA_NOT_FOUND unless every block of the index is good.
+static strata_rc check_blocks(struct os_file *file, const struct value_index *index)
+{
+    strata_rc rc = STRATA_OK;
+    for (uint32_t i = 0; rc == STRATA_OK && i < index->block_count; i++) {
+        uint8_t image[VALUE_BLOCK_BYTES_MAX];
+        const struct value_index_block *b = &index->blocks[i];
+        rc = os_file_read(file, b->offset, image, value_index_block_bytes(b));
+        if (rc == STRATA_OK) {
+            rc = value_index_check(index, i, image);
+        }
+    }
+    return absent_if_bad(rc);
+}
+
+// Finds the index of `file`. STRATA_NOT_FOUND when there is none.
+static strata_rc find_index(struct value_file *f, struct os_file *file, struct value_meta *meta_out)
+{
+    struct value_footer footer = {0};
+    struct value_index *index = NULL;
+    uint64_t bytes;
+    strata_rc rc = os_file_size(file, &bytes);
+    if (rc == STRATA_OK) {
+        rc = absent_if_bad(value_file_read_index(file, f->number, bytes, &footer, &index));
+    }
+    if (rc == STRATA_OK) {
+        rc = footer.keyspace == f->keyspace && footer.incarnation == f->incarnation
+                 ? check_blocks(file, index)
+                 : STRATA_NOT_FOUND;
+    }
+    if (rc == STRATA_OK) {
+        rc = value_meta_of_index(f, index, bytes, meta_out);
+    }
+    value_index_free(index);
+    return rc;
+}
+
+// A header that is not good was never synced: no value behind it was.
+static strata_rc read_header(struct value_file *f, struct os_file *file)
+{
+    uint8_t image[VALUE_HEADER_BYTES];
+    size_t done;
+    struct value_header header;
+    strata_rc rc = os_file_read_some(file, 0, image, sizeof image, &done);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = done < sizeof image ? STRATA_CORRUPT : value_header_decode(image, f->number, &header);
+    if (rc == STRATA_VERSION) {
+        return fail(rc, "%s was written by another format version", f->name);
+    }
+    if (rc != STRATA_OK) {
+        return STRATA_NOT_FOUND;
+    }
+    f->keyspace = header.keyspace;
+    f->incarnation = header.incarnation;
+    return STRATA_OK;
+}
+
+strata_rc value_file_recover(const struct value_env *env, uint64_t number,
+                             struct value_file **file_out)
+{
+    struct value_file *f;
+    struct value_meta meta;
+    strata_rc rc = value_file_alloc(env, number, &f);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    struct os_file *file = NULL;
+    rc = os_file_open_if_there(env->dir, f->name, OS_OPEN_READ, &file);
+    if (rc == STRATA_OK) {
+        rc = read_header(f, file);
+    }
+    if (rc == STRATA_OK) {
+        rc = find_index(f, file, &meta);
+        if (rc == STRATA_OK) {
+            f->mu.recovered = true;
+            value_file_publish(f, meta);
+        } else if (rc == STRATA_NOT_FOUND) {
+            f->mu.recovered = true;
+            f->mu.file = file;
+            file = NULL;
+            atomic_store_explicit(&f->is_full, true, memory_order_relaxed);
+            rc = STRATA_OK;
+        }
+    }
+    (void)os_file_close(file); // nothing was written through it
+    if (rc != STRATA_OK) {
+        value_file_unref(f);
+        return rc;
+    }
+    *file_out = f;
+    return STRATA_OK;
+}
+
+strata_rc value_file_sync_recovered(struct value_file *f)
+{
+    if (!f->mu.recovered) {
+        return STRATA_OK;
+    }
+    if (f->mu.sync_failed) {
+        return fail(STRATA_UNKNOWN_OUTCOME, "%s: a sync failed before", f->name);
+    }
+    struct os_file *file;
+    strata_rc rc = os_file_open(f->env.dir, f->name, OS_OPEN_WRITE, &file);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = os_file_sync(file, true);
+    if (rc == STRATA_OK) {
+        rc = os_dir_sync(f->env.dir);
+    }
+    if (rc != STRATA_OK) {
+        f->mu.sync_failed = true;
+        rc = fail_in(STRATA_UNKNOWN_OUTCOME, "a sync of values failed");
+    }
+    (void)os_file_close(file); // nothing was written through it
+    f->mu.recovered = rc != STRATA_OK;
+    return rc;
+}
+
+// ---- values that the log names
+
+// Takes a verified chunk into the index of an unfinished file.
+static strata_rc take_chunk(struct value_file *f, uint32_t ordinal, uint64_t offset,
+                            const struct value_record *record)
+{
+    os_mutex_lock(&f->mu.lock);
+    strata_rc rc = value_file_grow_locked(f, ordinal + 1);
+    if (rc == STRATA_OK) {
+        while (f->mu.count <= ordinal) {
+            f->mu.offsets[f->mu.count++] = 0;
+        }
+        uint64_t end =
+            value_round_up(offset + VALUE_RECORD_HEADER_BYTES + record->stored, VALUE_RECORD_ALIGN);
+        if (f->mu.offsets[ordinal] == 0) {
+            f->mu.records++;
+            f->mu.raw_bytes += record->raw;
+        }
+        f->mu.offsets[ordinal] = (uint32_t)(offset / VALUE_RECORD_ALIGN);
+        f->mu.reserved++;
+        f->mu.end = end > f->mu.end ? end : f->mu.end;
+        atomic_store_explicit(&f->bytes, f->mu.end, memory_order_relaxed);
+    }
+    os_mutex_unlock(&f->mu.lock);
+    return rc;
+}
+
+static strata_rc add_unfinished(struct value_file *f, const struct kv_value_ref *ref,
+                                uint64_t offset)
+{
+    uint64_t at = offset;
+    for (uint32_t left = ref->bytes, ordinal = ref->ordinal; left > 0; ordinal++) {
+        if (ordinal >= VALUE_FILE_ORDINALS_MAX || at % VALUE_RECORD_ALIGN != 0 ||
+            at < VALUE_HEADER_BYTES || at > VALUE_RECORDS_END_MAX) {
+            return STRATA_NOT_FOUND;
+        }
+        struct value_record record;
+        struct value_want want = {
+            .seed = value_record_seed(f->number, f->incarnation, ordinal),
+            .raw = left < KV_VALUE_CHUNK_BYTES ? left : KV_VALUE_CHUNK_BYTES,
+        };
+        strata_rc rc = value_record_read(f->mu.file, at, UINT64_MAX, &want, &record);
+        if (rc == STRATA_OK) {
+            rc = take_chunk(f, ordinal, at, &record);
+        }
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        left -= want.raw;
+        at = value_round_up(at + VALUE_RECORD_HEADER_BYTES + record.stored, VALUE_SECTOR_BYTES);
+    }
+    return STRATA_OK;
+}
+
+strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref *ref,
+                                 uint64_t offset)
+{
+    if (ref->file != f->number) {
+        return STRATA_NOT_FOUND;
+    }
+    if (!value_file_is_finished(f)) {
+        return add_unfinished(f, ref, offset);
+    }
+    for (uint32_t i = 0; i < kv_value_chunks(ref->bytes); i++) {
+        bool holds;
+        strata_rc rc = value_file_holds(f, ref->file, ref->ordinal + i, &holds);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+        if (!holds) {
+            return STRATA_NOT_FOUND;
+        }
+    }
+    return STRATA_OK;
+}
