@@ -176,9 +176,10 @@ struct strata_db {
         bool full_running;   // one of them is at work
         bool flush_running;
         uint32_t merges_running;
-        bool space_running; // the space task decides, or has a job
-        bool excising;      // it looks for tables that leave unread: no merge begins meanwhile
-        strata_rc error;    // sticky: the database is read-only; its text below
+        bool space_running;    // the space task decides, or has a job
+        uint64_t space_sleeps; // how often it found nothing more to do
+        bool excising;         // it looks for tables that leave unread: no merge begins meanwhile
+        strata_rc error;       // sticky: the database is read-only; its text below
         char error_text[512];
         bool error_told;       // the event was emitted
         strata_rc retry_error; // the last background failure, when it will be tried again (no

@@ -199,40 +199,77 @@ static bool is_dense(const struct table_meta *m)
     return m->deletes >= DELETES_LEAST && m->deletes >= m->entries / 2;
 }
 
-// Where a merge that ends deletes begins: at the newest run with tables made of them, when they
-// hide at least a fourth of what they overlap. o->count: there is none to do.
-static uint32_t order_deletes(const struct order *o, double *score)
+static bool has_dense(const struct run *r)
 {
-    uint32_t first = o->count;
-    uint64_t deletes = 0;
-    struct overlap below = {0, 0, 0};
-    const struct run *oldest = o->runs[o->count - 1];
-    // Deletes of the last run hide nothing.
-    if (oldest->deletes >= DELETES_LEAST && oldest->deletes >= oldest->entries / 16) {
-        first = o->count - 1;
-        deletes = oldest->deletes;
-        *score = 1.0 + (double)oldest->deletes / (double)(oldest->entries + 1);
+    bool dense = false;
+    for (uint32_t i = 0; r->deletes >= DELETES_LEAST && !dense && i < r->count; i++) {
+        dense = is_dense(table_meta(r->tables[i]));
     }
-    for (uint32_t i = o->count - 1; i-- > o->first_free;) {
-        const struct run *run = o->runs[i];
-        bool dense = false;
-        for (uint32_t t = 0; run->deletes >= DELETES_LEAST && t < run->count; t++) {
-            const struct table_meta *m = table_meta(run->tables[t]);
-            if (!is_dense(m)) {
+    return dense;
+}
+
+static bool dense_overlaps(const struct run *r, const struct table_meta *below)
+{
+    for (uint32_t i = run_find_from(r, below->lower); i < r->count; i++) {
+        const struct table_meta *m = table_meta(r->tables[i]);
+        if (slice_compare(m->lower, below->upper) >= 0) {
+            return false;
+        }
+        if (is_dense(m)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct dense {
+    uint64_t deletes; // of the tables that are made of them
+    uint64_t below;   // entries of other tables that those overlap
+};
+
+// Of the runs from `first` on.
+static struct dense order_dense(const struct order *o, uint32_t first)
+{
+    struct dense d = {0, 0};
+    for (uint32_t i = first; i < o->count; i++) {
+        for (uint32_t t = 0; t < o->runs[i]->count; t++) {
+            const struct table_meta *m = table_meta(o->runs[i]->tables[t]);
+            if (is_dense(m)) {
+                d.deletes += m->deletes;
                 continue;
             }
-            dense = true;
-            deletes += m->deletes;
-            for (uint32_t older = i + 1; older < o->count; older++) {
-                overlap_add(o->runs[older], m->lower, m->upper, &below);
+            for (uint32_t newer = first; newer < i; newer++) {
+                if (o->runs[newer]->deletes >= DELETES_LEAST && dense_overlaps(o->runs[newer], m)) {
+                    d.below += m->entries;
+                    break;
+                }
             }
         }
-        if (dense && deletes >= below.entries / 4) {
-            first = i;
-            *score = 1.0 + (double)deletes / (double)(below.entries + deletes);
+    }
+    return d;
+}
+
+// Where a merge that ends deletes begins: at the newest run from which on the tables made of
+// deletes hide at least a fourth of what they overlap. o->count: there is none to do.
+static uint32_t order_deletes(const struct order *o, double *score)
+{
+    const struct run *oldest = o->runs[o->count - 1];
+    for (uint32_t i = o->first_free; i + 1 < o->count; i++) {
+        if (!has_dense(o->runs[i])) {
+            continue;
+        }
+        struct dense d = order_dense(o, i);
+        if (d.deletes >= d.below / 4) {
+            *score = 1.0 + (double)d.deletes / (double)(d.below + d.deletes);
+            return i;
         }
     }
-    return first;
+    // Deletes of the last run hide nothing.
+    if (oldest->deletes >= DELETES_LEAST && oldest->deletes >= oldest->entries / 16) {
+        *score = 1.0 + (double)oldest->deletes / (double)(oldest->entries + 1);
+        return o->count - 1;
+    }
+    return o->count;
 }
 
 bool shape_pick_space(const struct tree *live, const struct shape_claims *claims, uint64_t floor,
@@ -352,7 +389,7 @@ uint64_t shape_dead_bytes(const struct shape_value_file *f)
     if (f->used_bytes >= f->stored_bytes) {
         return 0;
     }
-    return part(f->bytes, 1 - (double)f->used_bytes / (double)f->stored_bytes);
+    return f->bytes - part(f->bytes, (double)f->used_bytes / (double)f->stored_bytes);
 }
 
 static size_t pick_unused(const struct shape_value_file *files, size_t count, uint64_t *victims)
