@@ -138,6 +138,97 @@ static void history_shows_what_ended_what(void **state)
     model_free(m);
 }
 
+static void commit_at(struct model *m, const char *key, int64_t seconds, int64_t expires_us)
+{
+    struct model_op op = put(key, "v");
+    op.expires_us = expires_us;
+    model_commit(m, &op, 1);
+    model_set_time(m, seconds * 1000000);
+}
+
+static bool has_value(const struct model *m, const char *key, uint64_t at, int64_t seconds)
+{
+    return model_get(&m->spaces[0], text(key), at, seconds * 1000000) != NULL;
+}
+
+static void value_is_gone_from_the_second_of_its_expiry_on(void **state)
+{
+    (void)state;
+    struct model *m = model_new();
+    commit_at(m, "a", 10, 0);
+    commit_at(m, "a", 20, 30000001); // rounded up: 31 seconds
+    assert_true(has_value(m, "a", 2, 30));
+    assert_false(has_value(m, "a", 2, 31));
+    assert_true(has_value(m, "a", 1, 31));
+    assert_int_equal(model_now_s(m, 5), 20000000);
+    assert_int_equal(model_now_s(m, 45999999), 45000000);
+    model_free(m);
+}
+
+static void default_expiry_counts_from_the_commit(void **state)
+{
+    (void)state;
+    struct model *m = model_new();
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_ALL, 0, 0, 5}, 0);
+    struct model_op op = put("a", "v");
+    model_commit(m, &op, 1);
+    model_set_time(m, 10500000);
+    assert_true(has_value(m, "a", 1, 15));
+    assert_false(has_value(m, "a", 1, 16));
+    op.expires_us = STRATA_NEVER;
+    model_commit(m, &op, 1);
+    model_set_time(m, 10500000);
+    assert_true(has_value(m, "a", 2, 100));
+    model_free(m);
+}
+
+static void floor_follows_the_policies_that_were_in_force(void **state)
+{
+    (void)state;
+    struct model *m = model_new();
+    for (int64_t i = 1; i <= 10; i++) {
+        commit_at(m, "a", i * 10, 0);
+    }
+    assert_int_equal(model_floor(m, 0, 1000000000), 0);
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_AGE, 0, 60, 0}, 100000000);
+    assert_int_equal(model_floor(m, 0, 100000000), 4);
+    assert_int_equal(model_floor(m, 0, 109999999), 4);
+    assert_int_equal(model_floor(m, 0, 110000000), 5);
+    // What was allowed once stays allowed.
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_ALL, 0, 0, 0}, 110000000);
+    assert_int_equal(model_floor(m, 0, 900000000), 5);
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_NONE, 0, 0, 0}, 110000000);
+    assert_int_equal(model_floor(m, 0, 0), 10);
+    model_cut(m, 3);
+    assert_int_equal(model_floor(m, 0, 0), 3);
+    model_free(m);
+}
+
+static void only_versions_beyond_the_last_n_may_be_forgotten(void **state)
+{
+    (void)state;
+    struct model *m = model_new();
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_VERSIONS, 2, 0, 0}, 0);
+    commit_at(m, "b", 1, 0);
+    commit_at(m, "a", 1, 0); // commit 2
+    commit_at(m, "a", 1, 0);
+    struct model_space *s = &m->spaces[0];
+    assert_false(model_may_forget(m, s, &s->keys[0], 2));
+    struct model_op range = del_range("a", "b");
+    model_commit(m, &range, 1); // 4
+    assert_true(model_may_forget(m, s, &s->keys[0], 2));
+    assert_false(model_may_forget(m, s, &s->keys[0], 3));
+    assert_false(model_may_forget(m, s, &s->keys[0], 1)); // it was not there yet
+    assert_false(model_may_forget(m, s, &s->keys[1], 1));
+    // Under another policy no more is forgotten, and no less.
+    model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_ALL, 0, 0, 0}, 0);
+    commit_at(m, "a", 1, 0);
+    commit_at(m, "a", 1, 0);
+    assert_true(model_may_forget(m, s, &s->keys[0], 2));
+    assert_false(model_may_forget(m, s, &s->keys[0], 3));
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +238,10 @@ int main(void)
         cmocka_unit_test(cut_forgets_newer_commits),
         cmocka_unit_test(dropped_name_can_come_back),
         cmocka_unit_test(history_shows_what_ended_what),
+        cmocka_unit_test(value_is_gone_from_the_second_of_its_expiry_on),
+        cmocka_unit_test(default_expiry_counts_from_the_commit),
+        cmocka_unit_test(floor_follows_the_policies_that_were_in_force),
+        cmocka_unit_test(only_versions_beyond_the_last_n_may_be_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
