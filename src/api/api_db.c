@@ -90,6 +90,20 @@ strata_rc strata_keyspace_open(strata_db *db, const char *name, strata_keyspace 
     return rc == STRATA_OK ? db_keyspace_open(db, name, keyspace_out) : rc;
 }
 
+strata_rc strata_keyspace_alter(strata_db *db, strata_keyspace *keyspace,
+                                const strata_keyspace_options *options)
+{
+    struct strata_keyspace *space;
+    strata_rc rc = db_usable(db);
+    if (rc == STRATA_OK && options == NULL) {
+        rc = api_null("strata_keyspace_alter", "options");
+    }
+    if (rc == STRATA_OK) {
+        rc = space_resolve(db, keyspace, &space);
+    }
+    return rc == STRATA_OK ? db_keyspace_alter(db, space, options) : rc;
+}
+
 strata_rc strata_keyspace_drop(strata_db *db, const char *name)
 {
     strata_rc rc = db_usable(db);

@@ -1,4 +1,4 @@
-// strata.h: single writes, batches, commits.
+// strata.h: single writes, batches, commits, put streams.
 #include "api/api_check.h"
 #include "base/alloc.h"
 #include "base/buffer.h"
@@ -72,7 +72,9 @@ strata_rc strata_batch_new(strata_db *db, strata_batch **batch_out)
     return STRATA_OK;
 }
 
-static strata_rc batch_add(strata_batch *batch, strata_keyspace *keyspace, struct batch_op *op)
+// `expires_unix_us`: of a put, as in strata_write; 0 for other operations.
+static strata_rc batch_add(strata_batch *batch, strata_keyspace *keyspace, struct batch_op *op,
+                           int64_t expires_unix_us)
 {
     struct strata_keyspace *space;
     if (batch->committed) {
@@ -84,6 +86,10 @@ static strata_rc batch_add(strata_batch *batch, strata_keyspace *keyspace, struc
     strata_rc rc = db_usable(batch->db);
     if (rc == STRATA_OK) {
         rc = space_resolve(batch->db, keyspace, &space);
+    }
+    if (rc == STRATA_OK && op->kind == BATCH_PUT) {
+        rc = db_expiry(batch->db, space, expires_unix_us, &op->expiry);
+        op->kind = op->expiry == 0 ? BATCH_PUT : BATCH_PUT_EXPIRING;
     }
     if (rc != STRATA_OK) {
         return rc;
@@ -102,18 +108,29 @@ static strata_rc batch_add(strata_batch *batch, strata_keyspace *keyspace, struc
     return rc;
 }
 
-strata_rc strata_batch_put(strata_batch *batch, strata_keyspace *keyspace, strata_slice key,
-                           strata_slice value)
+static strata_rc batch_add_put(strata_batch *batch, strata_keyspace *keyspace, strata_slice key,
+                               strata_slice value, int64_t expires_unix_us)
 {
-    if (batch == NULL) {
-        return api_null("strata_batch_put", "batch");
-    }
     strata_rc rc = api_check_key(key);
     if (rc == STRATA_OK) {
         rc = api_check_value(value);
     }
     struct batch_op op = {.kind = BATCH_PUT, .key = api_slice(key), .value = api_slice(value)};
-    return rc == STRATA_OK ? batch_add(batch, keyspace, &op) : rc;
+    return rc == STRATA_OK ? batch_add(batch, keyspace, &op, expires_unix_us) : rc;
+}
+
+strata_rc strata_batch_put(strata_batch *batch, strata_keyspace *keyspace, strata_slice key,
+                           strata_slice value)
+{
+    return batch == NULL ? api_null("strata_batch_put", "batch")
+                         : batch_add_put(batch, keyspace, key, value, 0);
+}
+
+strata_rc strata_batch_put_expiring(strata_batch *batch, strata_keyspace *keyspace,
+                                    strata_slice key, strata_slice value, int64_t expires_unix_us)
+{
+    return batch == NULL ? api_null("strata_batch_put_expiring", "batch")
+                         : batch_add_put(batch, keyspace, key, value, expires_unix_us);
 }
 
 strata_rc strata_batch_delete(strata_batch *batch, strata_keyspace *keyspace, strata_slice key)
@@ -123,7 +140,7 @@ strata_rc strata_batch_delete(strata_batch *batch, strata_keyspace *keyspace, st
     }
     strata_rc rc = api_check_key(key);
     struct batch_op op = {.kind = BATCH_DELETE, .key = api_slice(key)};
-    return rc == STRATA_OK ? batch_add(batch, keyspace, &op) : rc;
+    return rc == STRATA_OK ? batch_add(batch, keyspace, &op, 0) : rc;
 }
 
 strata_rc strata_batch_delete_range(strata_batch *batch, strata_keyspace *keyspace,
@@ -135,7 +152,7 @@ strata_rc strata_batch_delete_range(strata_batch *batch, strata_keyspace *keyspa
     strata_rc rc = api_check_range(begin, end);
     struct batch_op op = {
         .kind = BATCH_RANGE_DELETE, .key = api_slice(begin), .value = api_slice(end)};
-    return rc == STRATA_OK ? batch_add(batch, keyspace, &op) : rc;
+    return rc == STRATA_OK ? batch_add(batch, keyspace, &op, 0) : rc;
 }
 
 uint64_t strata_batch_count(const strata_batch *batch)
@@ -188,4 +205,43 @@ strata_rc strata_commit(strata_db *db, const strata_write *how, strata_batch *ba
         *commit_out = commit;
     }
     return rc;
+}
+
+strata_rc strata_put_begin(strata_db *db, const strata_write *how, strata_slice key,
+                           strata_put_stream **stream_out)
+{
+    if (stream_out == NULL) {
+        return api_null("strata_put_begin", "stream_out");
+    }
+    *stream_out = NULL;
+    strata_rc rc = check_write_call(db, how);
+    if (rc == STRATA_OK) {
+        rc = api_check_key(key);
+    }
+    return rc == STRATA_OK ? put_stream_begin(db, how, api_slice(key), stream_out) : rc;
+}
+
+strata_rc strata_put_append(strata_put_stream *stream, const void *data, size_t bytes)
+{
+    if (stream == NULL || (data == NULL && bytes != 0)) {
+        return api_null("strata_put_append", stream == NULL ? "stream" : "data");
+    }
+    strata_rc rc = db_usable(put_stream_db(stream));
+    return rc == STRATA_OK ? put_stream_append(stream, slice_of(data, bytes)) : rc;
+}
+
+strata_rc strata_put_finish(strata_put_stream *stream)
+{
+    if (stream == NULL) {
+        return api_null("strata_put_finish", "stream");
+    }
+    strata_rc rc = db_usable(put_stream_db(stream));
+    return rc == STRATA_OK ? put_stream_finish(stream) : rc;
+}
+
+void strata_put_abort(strata_put_stream *stream)
+{
+    if (stream != NULL && db_usable(put_stream_db(stream)) == STRATA_OK) {
+        put_stream_abort(stream);
+    }
 }

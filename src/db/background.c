@@ -97,6 +97,9 @@ strata_rc db_flush_begin(strata_db *db, const struct compact_env *env, struct ge
         rc = times_into_edit(db, catalog->flushed_commit, g->sealed_commit, &base);
     }
     if (rc == STRATA_OK) {
+        rc = values_into_edit(db, g, &base);
+    }
+    if (rc == STRATA_OK) {
         rc = flush_new(env, sources, count, g->sealed_commit, db->options.memtable_bytes, &base,
                        flush_out);
     }

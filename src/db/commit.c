@@ -2,18 +2,21 @@
 // active memtables and published, in that order, so visibility follows the commit order by
 // construction and a memtable has one writer at a time. What takes long (decoding, admission, the
 // sync) happens outside of the lock.
-#include "db/db.h"
+#include "db/commit.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
 #include "base/hash.h"
 #include "base/mutant.h"
-#include "kv/batch.h"
 
 #define OPS_ON_STACK 8u
 #define ENCODING_ON_STACK 1024u
 #define LOG_CHECK_COMMITS 256u // how often the size of the log is looked at
+#define SECOND_US 1000000ll
+// What the value files of a generation may hold: its garbage is not known before its flush.
+#define GENERATION_VALUE_BYTES_MAX (256ull << 20)
+#define GENERATION_VALUE_MEMTABLES 4u // or so many memtables, if that is more
 
 uint64_t db_batch_bytes_max(const strata_db *db)
 {
@@ -43,7 +46,13 @@ strata_rc db_memtable_for(strata_db *db, struct generation *g, struct strata_key
 static bool op_is_data(const struct batch_op *op)
 {
     return op->kind == BATCH_PUT || op->kind == BATCH_DELETE || op->kind == BATCH_RANGE_DELETE ||
-           op->kind == BATCH_PUT_EXPIRING;
+           op->kind == BATCH_PUT_EXPIRING || op->kind == BATCH_PUT_SEPARATED;
+}
+
+// What the memtable keeps as the value of the op, at most.
+static size_t op_value_bytes_max(const struct batch_op *op)
+{
+    return op->kind == BATCH_PUT_SEPARATED ? KV_VALUE_REF_BYTES_MAX : op->value.bytes;
 }
 
 // Charges what the memtable grew by, and makes room for it among the cached blocks.
@@ -80,7 +89,7 @@ strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch
         for (uint32_t i = 0; i < count; i++) {
             if (ops[i].keyspace == number) {
                 total_ops++;
-                total_bytes += ops[i].key.bytes + ops[i].value.bytes;
+                total_bytes += ops[i].key.bytes + op_value_bytes_max(&ops[i]);
             }
         }
         struct memtable *m = NULL;
@@ -111,6 +120,12 @@ static void apply_op(struct memtable *m, const struct batch_op *op, uint64_t has
                          .commit = commit,
                          .expiry = op->expiry,
                          .kind = op->kind == BATCH_DELETE ? KV_DELETE : KV_PUT};
+    uint8_t reference[KV_VALUE_REF_BYTES_MAX];
+    if (op->kind == BATCH_PUT_SEPARATED) {
+        e.kind = KV_PUT_SEPARATED;
+        e.value = reference;
+        e.value_bytes = kv_value_ref_encode(&op->ref, reference);
+    }
     memtable_add(m, &e, hash);
 }
 
@@ -127,12 +142,24 @@ void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *op
     }
 }
 
-// Seals when the active generation is full, has no place for a slot, or the log has grown too long.
-static strata_rc make_room_locked(strata_db *db, const strata_write *how, uint32_t slot_max)
+static uint64_t generation_value_bytes_max(const strata_db *db)
+{
+    uint64_t asked = atomic_load_explicit(&db->seal_value_bytes, memory_order_relaxed);
+    uint64_t memtables = GENERATION_VALUE_MEMTABLES * db->options.memtable_bytes;
+    return asked != 0                               ? asked
+           : memtables > GENERATION_VALUE_BYTES_MAX ? memtables
+                                                    : GENERATION_VALUE_BYTES_MAX;
+}
+
+strata_rc commit_make_room_locked(strata_db *db, const strata_write *how, uint32_t slot_max)
 {
     const struct generation *g = db->commit.active;
     bool full = slot_max >= g->capacity ||
                 atomic_load_explicit(&g->bytes, memory_order_relaxed) >= db->options.memtable_bytes;
+    uint64_t value_bytes = atomic_load_explicit(&g->value_bytes, memory_order_relaxed);
+    if (!full && value_bytes != 0 && value_bytes >= generation_value_bytes_max(db)) {
+        full = !generation_is_empty(g);
+    }
     if (!full && db->commit.last_commit % LOG_CHECK_COMMITS == 0) {
         struct wal_stats log;
         wal_stats(db->wal, &log);
@@ -185,20 +212,19 @@ static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, 
     return STRATA_OK;
 }
 
-// A batch on its way: its encoding, and its operations decoded and normalised.
-struct incoming {
-    struct slice payload;
-    uint32_t count; // of operations in the payload
-    uint32_t kept;  // of those in `ops`
-    const struct batch_op *ops;
-};
-
-static strata_rc commit_locked(strata_db *db, const strata_write *how, const struct incoming *in)
+strata_rc commit_locked(strata_db *db, const strata_write *how, const struct incoming *in,
+                        uint64_t *commit_out)
 {
     uint32_t slot_max = 0;
     strata_rc rc = check_spaces_locked(db, in->ops, in->kept, &slot_max);
     if (rc == STRATA_OK) {
-        rc = make_room_locked(db, how, slot_max);
+        rc = commit_make_room_locked(db, how, slot_max);
+    }
+    if (rc == STRATA_OK && in->own != NULL) {
+        rc = values_make_place_locked(db);
+    }
+    if (rc == STRATA_OK && in->seals != 0 && in->seals != db->values.seals) {
+        return STRATA_YIELD;
     }
     if (rc == STRATA_OK) {
         rc = db_reserve_ops(db, db->commit.active, in->ops, in->kept);
@@ -209,8 +235,12 @@ static strata_rc commit_locked(strata_db *db, const strata_write *how, const str
     struct wal_record record = next_record_locked(db, in->payload, in->count);
     rc = wal_append(db->wal, &record);
     if (rc == STRATA_OK) {
+        if (in->own != NULL) {
+            values_attach_locked(db, in->own);
+        }
         db_apply_ops(db, db->commit.active, in->ops, in->kept, record.commit);
         publish_locked(db, &record);
+        *commit_out = record.commit;
     }
     return rc;
 }
@@ -249,9 +279,7 @@ static void promise(strata_db *db, uint64_t commit)
     }
 }
 
-// Makes the commit durable as asked, counts it and reports its number.
-static strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
-                               size_t bytes)
+strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit, size_t bytes)
 {
     metrics_add(&db->metrics, METRIC_commits, 1);
     metrics_add(&db->metrics, METRIC_commit_bytes, bytes);
@@ -276,14 +304,9 @@ static strata_rc commit_ops(strata_db *db, const strata_write *how, const struct
         return rc;
     }
     os_mutex_lock(&db->commit.lock);
-    rc = commit_locked(db, how, in);
-    uint64_t commit = db->commit.last_commit;
+    rc = commit_locked(db, how, in, commit_out);
     os_mutex_unlock(&db->commit.lock);
-    if (rc == STRATA_OK) {
-        *commit_out = commit;
-        rc = commit_finish(db, how, commit, in->payload.bytes);
-    }
-    return rc;
+    return rc == STRATA_OK ? commit_finish(db, how, *commit_out, in->payload.bytes) : rc;
 }
 
 strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, uint32_t count,
@@ -309,8 +332,10 @@ strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, ui
         }
     }
     rc = batch_normalise(ops, count, decoded, &kept);
-    if (rc == STRATA_OK) {
-        struct incoming in = {ops, count, kept, decoded};
+    if (rc == STRATA_OK && separate_ops(db, decoded, kept)) {
+        rc = commit_separated(db, how, decoded, kept, &commit);
+    } else if (rc == STRATA_OK) {
+        struct incoming in = {.payload = ops, .count = count, .kept = kept, .ops = decoded};
         rc = commit_ops(db, how, &in, &commit);
     }
     if (commit_out != NULL) {
@@ -322,11 +347,58 @@ strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, ui
     return rc;
 }
 
+strata_rc db_expiry(strata_db *db, const struct strata_keyspace *space, int64_t given,
+                    uint64_t *expiry_out)
+{
+    uint32_t seconds = atomic_load_explicit(&space->expire_seconds, memory_order_relaxed);
+    *expiry_out = 0;
+    if (given < 0) {
+        return fail(STRATA_INVALID, "an expiry of %lld lies before 1970", (long long)given);
+    }
+    if (given == STRATA_NEVER || (given == 0 && seconds == 0)) {
+        return STRATA_OK;
+    }
+    int64_t at = given;
+    if (given == 0) {
+        int64_t now = db->machine->clock->wall_us(db->machine->clock);
+        int64_t newest = atomic_load_explicit(&db->newest_us, memory_order_relaxed);
+        at = (now > newest ? now : newest) + (int64_t)seconds * SECOND_US;
+    }
+    // Up to a whole second: what is said to live so long does. Beyond the end of time is never.
+    if (at <= INT64_MAX - SECOND_US) {
+        *expiry_out = (uint64_t)((at + SECOND_US - 1) / SECOND_US * SECOND_US);
+    }
+    return STRATA_OK;
+}
+
+// The put of a value that may have to be separated, or expires.
+static strata_rc put_of(strata_db *db, const strata_write *how, struct strata_keyspace *space,
+                        struct batch_op *op)
+{
+    strata_rc rc = db_expiry(db, space, how == NULL ? 0 : how->expires_unix_us, &op->expiry);
+    op->kind = op->expiry == 0 ? BATCH_PUT : BATCH_PUT_EXPIRING;
+    return rc;
+}
+
+// Is there anything about the put that the short way of db_commit_one has not?
+static inline bool put_is_plain(const strata_write *how, const struct strata_keyspace *space)
+{
+    return (how == NULL || how->expires_unix_us == 0) &&
+           atomic_load_explicit(&space->expire_seconds, memory_order_relaxed) == 0;
+}
+
+// 0 stands for no limit: it becomes the greatest number.
+static inline bool value_is_separated(const struct strata_keyspace *space, size_t bytes)
+{
+    uint32_t least = atomic_load_explicit(&space->separate_bytes, memory_order_relaxed);
+    return bytes > (uint32_t)(least - 1);
+}
+
 strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
                         struct slice value)
 {
     struct strata_keyspace *space;
-    uint64_t commit;
+    uint64_t commit = 0;
     uint8_t on_stack[ENCODING_ON_STACK];
     uint8_t *encoded = on_stack;
     strata_rc rc = space_resolve(db, how == NULL ? NULL : how->keyspace, &space);
@@ -339,6 +411,17 @@ strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kin
     // The kinds of points and range deletes have the same numbers in batches.
     struct batch_op op = {
         .kind = (enum batch_kind)kind, .keyspace = space->number, .key = key, .value = value};
+    if (kind == KV_PUT) {
+        if (!put_is_plain(how, space)) {
+            rc = put_of(db, how, space, &op);
+        }
+        if (rc == STRATA_OK && value_is_separated(space, value.bytes)) {
+            return commit_long_value(db, how, space, &op, &commit);
+        }
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
     size_t bytes_max = batch_op_bytes_max(&op);
     if (bytes_max > db_batch_bytes_max(db)) {
         return fail(STRATA_TOO_LARGE,
@@ -353,7 +436,7 @@ strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kin
         }
     }
     size_t bytes = (size_t)(batch_encode(encoded, &op) - encoded);
-    struct incoming in = {slice_of(encoded, bytes), 1, 1, &op};
+    struct incoming in = {.payload = slice_of(encoded, bytes), .count = 1, .kept = 1, .ops = &op};
     rc = commit_ops(db, how, &in, &commit);
     if (encoded != on_stack) {
         free(encoded);

@@ -71,6 +71,13 @@ struct strata_keyspace {
     struct value_file *value_file;
 };
 
+// A value file of a generation.
+struct generation_value {
+    uint64_t number;
+    uint64_t keyspace;
+    struct value_file *file; // a reference
+};
+
 // The memtables that are sealed together: one per keyspace that was written, by slot.
 struct generation {
     _Atomic uint64_t refs;  // of views and lists: memtables and value files
@@ -80,10 +87,13 @@ struct generation {
     _Atomic size_t bytes; // charged to the budget
     // The value files that its memtables refer to, and nothing else does: the active generation's
     // files are left behind when it is sealed, and its flush finishes them and hands them to the
-    // catalog. Ascending by number; added under values.lock, the count stored last (release).
-    struct value_file *value_files[DB_GENERATION_VALUE_FILES_MAX];
+    // catalog. In the order in which they came; added under values.lock, the count stored last
+    // (release). The array is made with the first of them.
+    struct generation_value *value_files;
+    uint32_t value_file_capacity;
+    uint32_t stores; // values on their way to them; under values.lock
     _Atomic uint32_t value_file_count;
-    _Atomic uint64_t value_bytes;           // in them
+    _Atomic uint64_t value_bytes;           // of values in them
     _Atomic(struct memtable *) memtables[]; // by slot; made at the first write, never replaced
 };
 
@@ -157,7 +167,7 @@ struct strata_db {
         struct os_mutex lock;
         uint64_t last_commit;
         int64_t last_time_us;
-        struct generation *active;
+        struct generation *active; // changes under mu.lock and values.lock, too
     } commit;
 
     struct {
@@ -198,7 +208,10 @@ struct strata_db {
     _Atomic int64_t moment_ends_us; // a commit from then on begins a new moment
 
     struct {
-        struct os_mutex lock; // after commit.lock; nothing is taken under it
+        struct os_mutex lock;   // after commit.lock and mu.lock; nothing is taken under it
+        struct os_cond changed; // a store ended
+        uint64_t seals;         // changes of commit.active, plus 1; also read under commit.lock
+        uint32_t streams;       // that are open
     } values;
 
     struct {
@@ -245,7 +258,7 @@ struct strata_db {
     struct metrics metrics;
 };
 
-// ---- open.c, recover.c, files.c
+// ---- open.c, recover.c, recover_values.c, files.c
 
 // As strata_open, on any machine.
 strata_rc db_open(struct os_machine *machine, const char *path, const strata_options *options,
@@ -258,6 +271,12 @@ strata_rc db_file_cache_new(struct os_machine *machine, struct os_dir *dir, uint
                             struct os_file_cache **cache_out) STRATA_MUST_CHECK;
 // Recovers the log into memtables and tables and leaves the database ready to be published.
 strata_rc db_recover(strata_db *db) STRATA_MUST_CHECK;
+// recover_values.c: the first reading of the log. Puts the value files that it names into the
+// active generation; *last_out is the last commit whose values are all there. *any_out is false
+// when there is no value file but the catalog's, so that every other value is missing; the log is
+// not read.
+strata_rc db_recover_values(strata_db *db, uint64_t *last_out, bool *any_out) STRATA_MUST_CHECK;
+bool catalog_names_value_file(const struct catalog *c, uint64_t number); // physical
 // STRATA_CORRUPT when manifest (`edits` of it) and log prove each other incomplete: a mark in the
 // log names more edits, or a keyspace was created, by a commit that was synced first, behind its
 // end.
@@ -344,12 +363,16 @@ strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, ui
                     uint64_t *commit_out) STRATA_MUST_CHECK;
 strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
                         struct slice value) STRATA_MUST_CHECK;
+// When a put expires that is made now: `given` as in strata_write.expires_unix_us. 0: never.
+strata_rc db_expiry(strata_db *db, const struct strata_keyspace *space, int64_t given,
+                    uint64_t *expiry_out) STRATA_MUST_CHECK;
 // put_stream.c
 strata_rc put_stream_begin(strata_db *db, const strata_write *how, struct slice key,
                            strata_put_stream **stream_out) STRATA_MUST_CHECK;
 strata_rc put_stream_append(strata_put_stream *s, struct slice bytes) STRATA_MUST_CHECK;
 strata_rc put_stream_finish(strata_put_stream *s);
 void put_stream_abort(strata_put_stream *s);
+strata_db *put_stream_db(const strata_put_stream *s);
 // Appends and applies the commit that creates or drops a keyspace; commit.lock and edit.lock held.
 strata_rc db_commit_space_locked(strata_db *db, struct slice ops,
                                  uint64_t *commit_out) STRATA_MUST_CHECK;
@@ -364,6 +387,7 @@ strata_rc db_reserve_ops(strata_db *db, struct generation *g, const struct batch
                          uint32_t count) STRATA_MUST_CHECK;
 void db_apply_ops(strata_db *db, struct generation *g, const struct batch_op *ops, uint32_t count,
                   uint64_t commit);
+bool generation_is_empty(const struct generation *g); // of commits
 // Seals the active generation when it holds anything; commit.lock held. May wait for a flush.
 strata_rc db_seal_locked(strata_db *db) STRATA_MUST_CHECK;
 bool db_seal_must_wait(strata_db *db); // for the flush of an earlier one
@@ -384,18 +408,37 @@ strata_rc db_commit_time(strata_db *db, uint64_t commit, int64_t *unix_us_out) S
 
 struct value_placed {
     struct value_place place;
-    struct generation *generation; // whose files it went to; only compared
+    uint64_t seals; // what it lies in is the active generation's while db->values.seals is this
 };
 // Stores the value in the keyspace's present value file. Without commit.lock; when the generation
-// has been sealed by the time that lock is held, the value is stored again.
+// has been sealed by the time that lock is held, the value is stored again. STRATA_YIELD: the
+// generation has no place for another file and must be sealed.
 strata_rc values_store(strata_db *db, struct strata_keyspace *space, struct slice value,
                        struct value_placed *placed_out) STRATA_MUST_CHECK;
+// A value file made for one value: of no generation before its commit.
+struct value_own {
+    struct value_file *file; // finished; a reference
+    uint64_t number, keyspace;
+    uint64_t bytes; // of the value
+};
+strata_rc values_new_file(strata_db *db, uint64_t keyspace, uint64_t *number_out,
+                          struct value_file **file_out) STRATA_MUST_CHECK;
+// Sees to a place for it in the active generation, and puts it there once its commit is in the log;
+// both under one hold of commit.lock.
+strata_rc values_make_place_locked(strata_db *db) STRATA_MUST_CHECK;
+void values_attach_locked(strata_db *db, const struct value_own *own);
 // Puts every stored value on disk; what the log calls before each of its syncs.
 strata_rc values_sync(void *db);
 // Finishes the generation's value files and adds them to the edit of its flush.
 strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e) STRATA_MUST_CHECK;
-// The present keyspaces' files are left behind; commit.lock held, as the generation is sealed.
-void values_sealed(strata_db *db);
+// commit.active was changed: the keyspaces' present files are left behind. commit.lock and
+// values.lock held.
+void values_switch_locked(strata_db *db);
+// Nothing will refer to the generation's files.
+void values_discard(struct generation *g);
+// How many value files the generation has; those are there whole.
+uint32_t generation_value_files(const struct generation *g);
+void generation_release_values(struct generation *g); // at its end
 // The file that holds a logical value file: of the view's generations, else of its catalog, with a
 // reference. STRATA_CORRUPT when it is not there. In an epoch or with the view pinned.
 strata_rc view_value_file(const struct view *v, uint64_t logical,

@@ -51,7 +51,8 @@ struct obsolete {
     uint64_t log_first;
     uint64_t *tables; // numbers in use, ascending
     size_t table_count;
-    struct buffer names; // NUL-terminated, one after the other
+    const struct generation *recovered; // its value files are in use, too
+    struct buffer names;                // NUL-terminated, one after the other
     strata_rc rc;
 };
 
@@ -60,6 +61,17 @@ static int compare_numbers(const void *a, const void *b)
     uint64_t x = *(const uint64_t *)a;
     uint64_t y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
+}
+
+static bool is_recovered(const struct generation *g, uint64_t number)
+{
+    uint32_t count = generation_value_files(g);
+    for (uint32_t i = 0; i < count; i++) {
+        if (g->value_files[i].number == number) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_obsolete(const struct obsolete *o, enum file_kind kind, uint64_t number)
@@ -75,10 +87,13 @@ static bool is_obsolete(const struct obsolete *o, enum file_kind kind, uint64_t 
     case FILE_TABLE:
         return bsearch(&number, o->tables, o->table_count, sizeof *o->tables, compare_numbers) ==
                NULL;
+    case FILE_VALUE:
+        return !catalog_names_value_file(o->db->edit.catalog, number) &&
+               !is_recovered(o->recovered, number);
     case FILE_TMP:
         return true;
     default:
-        return false; // CURRENT, LOCK; value files belong to a later format
+        return false; // CURRENT, LOCK
     }
 }
 
@@ -135,6 +150,7 @@ strata_rc db_remove_obsolete(strata_db *db)
     struct obsolete o = {.db = db,
                          .below = db->edit.catalog->next_file,
                          .manifest = manifest_number(db->edit.manifest),
+                         .recovered = db->commit.active,
                          .log_first = db->edit.catalog->log_first_segment};
     strata_rc rc = used_tables(db->edit.catalog, &o);
     if (rc == STRATA_OK) {

@@ -1,4 +1,5 @@
-// Keyspaces: created and dropped by a commit in the log, then listed in the catalog.
+// Keyspaces: created and dropped by a commit in the log, then listed in the catalog; altered by an
+// edit of the catalog.
 #include "db/db.h"
 
 #include "base/alloc.h"
@@ -33,6 +34,15 @@ static strata_rc too_many_spaces(void)
                 DB_SPACES_MAX);
 }
 
+// What writers look at, without a lock.
+static void space_publish_options(struct strata_keyspace *space, const strata_keyspace_options *o)
+{
+    uint32_t expire = o->expire_seconds == STRATA_NEVER_SECONDS ? 0 : o->expire_seconds;
+    atomic_store_explicit(&space->value_compression, (uint32_t)o->value_compression,
+                          memory_order_relaxed);
+    atomic_store_explicit(&space->expire_seconds, expire, memory_order_relaxed);
+}
+
 strata_rc space_adopt_locked(strata_db *db, const struct catalog_space *from,
                              struct strata_keyspace **space_out)
 {
@@ -50,6 +60,7 @@ strata_rc space_adopt_locked(strata_db *db, const struct catalog_space *from,
     space->slot = slot;
     strncpy(space->name, from->name, sizeof space->name - 1);
     space->options = from->options;
+    space_publish_options(space, &from->options);
     space->shape_live = shape_live(&from->options, db->options.memtable_bytes);
     space->shape_history = shape_history(&from->options, db->options.memtable_bytes);
     db->spaces[slot] = space;
@@ -253,6 +264,41 @@ done:
     os_mutex_unlock(&db->edit.lock);
     os_epoch_collect();
     edit_release(&e);
+    return rc;
+}
+
+strata_rc db_keyspace_alter(strata_db *db, struct strata_keyspace *space,
+                            const strata_keyspace_options *change)
+{
+    strata_keyspace_options altered;
+    struct edit e = {0};
+    os_mutex_lock(&db->edit.lock);
+    strata_rc rc = db_writable(db);
+    if (rc == STRATA_OK && atomic_load_explicit(&space->dropped, memory_order_acquire)) {
+        rc = fail(STRATA_INVALID, "keyspace \"%s\" was dropped", space->name);
+    }
+    if (rc == STRATA_OK) {
+        rc = keyspace_options_alter(&space->options, change, &altered);
+    }
+    if (rc == STRATA_OK) {
+        rc = edit_alter_space(&e, space->number, &altered);
+    }
+    if (rc == STRATA_OK) {
+        rc = db_install_edit_locked(db, &e);
+    }
+    if (rc == STRATA_OK) {
+        // Both locks guard the options: whoever has one of them may read them.
+        os_mutex_lock(&db->mu.lock);
+        space->options = altered;
+        os_mutex_unlock(&db->mu.lock);
+        space_publish_options(space, &altered);
+    }
+    os_mutex_unlock(&db->edit.lock);
+    os_epoch_collect();
+    edit_release(&e);
+    if (rc == STRATA_OK) {
+        background_schedule(db);
+    }
     return rc;
 }
 

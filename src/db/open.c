@@ -145,6 +145,8 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
     os_mutex_init(&db->edit.lock);
     os_mutex_init(&db->mu.lock);
     os_mutex_init(&db->times.lock);
+    os_mutex_init(&db->values.lock);
+    os_cond_init(&db->values.changed);
     os_mutex_init(&db->readers.lock);
     os_cond_init(&db->mu.changed);
     os_cond_init(&db->mu.tick);
@@ -152,6 +154,7 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
     atomic_init(&db->next_file, 1);
     atomic_init(&db->next_run, 1);
     db->next_keyspace = 1;
+    db->values.seals = 1;
 }
 
 // Frees the handle and everything it holds; the order is that of who uses whom.
@@ -190,6 +193,8 @@ static void db_free(strata_db *db)
     os_mutex_release(&db->edit.lock);
     os_mutex_release(&db->mu.lock);
     os_mutex_release(&db->times.lock);
+    os_mutex_release(&db->values.lock);
+    os_cond_release(&db->values.changed);
     os_mutex_release(&db->readers.lock);
     db->magic = 0;
     free(db);
@@ -432,12 +437,23 @@ strata_rc db_open(struct os_machine *machine, const char *path, const strata_opt
     return STRATA_OK;
 }
 
+static uint32_t streams_open(strata_db *db)
+{
+    os_mutex_lock(&db->values.lock);
+    uint32_t streams = db->values.streams;
+    os_mutex_unlock(&db->values.lock);
+    return streams;
+}
+
 strata_rc db_close(strata_db *db)
 {
     uint32_t readers = registered_count(db);
+    uint32_t streams = streams_open(db);
+    if (streams > 0) {
+        return fail(STRATA_BUSY, "%u put streams are still open", streams);
+    }
     if (readers > 0) {
-        return fail(STRATA_BUSY, "%u iterators, readers or snapshots are still alive",
-                    readers);
+        return fail(STRATA_BUSY, "%u iterators, readers or snapshots are still alive", readers);
     }
     background_stop(db);
     db_emit_error(db);

@@ -16,6 +16,8 @@ struct recovery {
     strata_db *db;
     struct buffer tail; // the records replayed, to be logged again: struct tail_record + payload
     bool tail_too_long;
+    uint64_t last; // the last commit whose values are all there
+    bool values;   // there may be separated values that are not in the catalog
 };
 
 struct tail_record {
@@ -71,6 +73,11 @@ static strata_rc recover_flush(struct recovery *r)
     catalog_unref(held);
     if (rc != STRATA_OK) {
         return rc;
+    }
+    if (generation_value_files(g) > 0) {
+        // All of them are in the catalog now. What else refers to them must be in tables, too.
+        r->tail_too_long = true;
+        buffer_release(&r->tail);
     }
     generation_unref(g, &db->memory);
     db->commit.active = NULL;
@@ -161,12 +168,34 @@ static strata_rc keep_tail(struct recovery *r, const struct wal_record *record)
                            : rc;
 }
 
+// STRATA_NOT_FOUND when a value of the commit is not there.
+static strata_rc expect_values(const struct recovery *r, const struct wal_record *record,
+                               const struct batch_op *ops, uint32_t count)
+{
+    bool missing = record->commit > r->last;
+    for (uint32_t i = 0; i < count && !r->values && !missing; i++) {
+        const struct strata_keyspace *space = space_by_number(r->db, ops[i].keyspace);
+        missing = ops[i].kind == BATCH_PUT_SEPARATED &&
+                  (space == NULL ? ops[i].keyspace >= r->db->next_keyspace
+                                 : !atomic_load(&space->dropped));
+    }
+    return missing ? fail(STRATA_NOT_FOUND, "a value of commit %llu is not there",
+                          (unsigned long long)record->commit)
+                   : STRATA_OK;
+}
+
 static strata_rc apply_record(struct recovery *r, const struct wal_record *record,
                               struct batch_op *ops)
 {
     strata_db *db = r->db;
     uint32_t kept = 0;
     strata_rc rc = batch_normalise(record->payload, record->count, ops, &kept);
+    if (rc == STRATA_OK) {
+        rc = expect_values(r, record, ops, kept);
+    }
+    if (rc == STRATA_OK) {
+        rc = keep_tail(r, record);
+    }
     if (rc == STRATA_OK) {
         rc = recover_filter(db, ops, &kept, record->commit);
     }
@@ -205,10 +234,7 @@ static strata_rc recover_record(void *ctx, const struct wal_record *record)
             return alloc_failed("replaying a batch", record->count * sizeof *ops);
         }
     }
-    strata_rc rc = keep_tail(r, record);
-    if (rc == STRATA_OK) {
-        rc = apply_record(r, record, ops);
-    }
+    strata_rc rc = apply_record(r, record, ops);
     if (rc == STRATA_OK && !db->read_only &&
         atomic_load(&db->commit.active->bytes) >= db->options.memtable_bytes) {
         r->tail_too_long = true;
@@ -234,6 +260,7 @@ static strata_rc relog(struct recovery *r, uint64_t last_commit)
                                 .segment_bytes_first = db->log_segment_bytes_first,
                                 .segment_bytes_max = db->options.log_segment_bytes,
                                 .new_file_number = db_new_file_number,
+                                .before_sync = values_sync,
                                 .ctx = db};
     strata_rc rc = wal_open(&config, first, &db->wal);
     if (rc != STRATA_OK) {
@@ -290,6 +317,9 @@ strata_rc db_recover(strata_db *db)
     db->commit.last_commit = flushed;
     db->commit.last_time_us = seconds == 0 ? 0 : db->times.seconds[seconds - 1].last_time_us;
     strata_rc rc = fresh_generation(db);
+    if (rc == STRATA_OK) {
+        rc = db_recover_values(db, &r.last, &r.values);
+    }
     if (rc == STRATA_OK) {
         rc = wal_recover(db->dir, flushed, db->edit.catalog->log_first_segment, recover_record, &r,
                          &found);

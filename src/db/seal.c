@@ -11,7 +11,7 @@
 #define DELAY_SLEEP_NS 200000u    // shorter delays are saved up
 #define DELAY_MOST_NS 1000000000u // of one write, however large: as shape_delay has it
 
-static bool generation_is_empty(const struct generation *g)
+bool generation_is_empty(const struct generation *g)
 {
     for (uint32_t i = 0; i < g->capacity; i++) {
         const struct memtable *m = generation_memtable(g, i);
@@ -62,16 +62,45 @@ static strata_rc wait_for_place_locked(strata_db *db)
     return rc;
 }
 
+// Puts a fresh generation in the place of the active one, which is listed for its flush unless it
+// is empty; mu.lock and commit.lock held. On an error nothing has changed.
+static strata_rc switch_generation_locked(strata_db *db, struct generation *fresh, bool empty,
+                                          struct view **before_out)
+{
+    struct generation *full = db->commit.active;
+    struct view *view = NULL;
+    // Under this lock nothing is stored into a file of either of them before it is decided.
+    os_mutex_lock(&db->values.lock);
+    if (!empty) {
+        db->mu.sealed[db->mu.sealed_count++] = full;
+    }
+    db->commit.active = fresh;
+    strata_rc rc = view_build_locked(db, db->edit.catalog, &view);
+    if (rc == STRATA_OK) {
+        values_switch_locked(db);
+    } else {
+        db->mu.sealed_count -= !empty;
+        db->commit.active = full;
+    }
+    os_mutex_unlock(&db->values.lock);
+    if (rc == STRATA_OK) {
+        full->sealed_commit = db->commit.last_commit;
+        *before_out = view_publish_locked(db, view);
+        metrics_add(&db->metrics, METRIC_seals, 1);
+    }
+    return rc;
+}
+
 strata_rc db_seal_locked(strata_db *db)
 {
     struct generation *full = db->commit.active;
     uint32_t spaces = atomic_load_explicit(&db->space_count, memory_order_acquire);
-    if (generation_is_empty(full) && full->capacity >= spaces) {
+    bool empty = generation_is_empty(full);
+    if (empty && full->capacity >= spaces && generation_value_files(full) == 0) {
         return STRATA_OK;
     }
     uint32_t slots = spaces + spaces / 2;
     struct generation *fresh;
-    struct view *view = NULL;
     struct view *before = NULL;
     strata_rc rc =
         generation_new(slots < GENERATION_SLOTS_LEAST ? GENERATION_SLOTS_LEAST : slots, &fresh);
@@ -79,20 +108,9 @@ strata_rc db_seal_locked(strata_db *db)
         return rc;
     }
     os_mutex_lock(&db->mu.lock);
-    rc = wait_for_place_locked(db);
+    rc = empty ? STRATA_OK : wait_for_place_locked(db);
     if (rc == STRATA_OK) {
-        db->mu.sealed[db->mu.sealed_count++] = full;
-        db->commit.active = fresh;
-        rc = view_build_locked(db, db->edit.catalog, &view);
-        if (rc != STRATA_OK) {
-            db->mu.sealed_count--;
-            db->commit.active = full;
-        }
-    }
-    if (rc == STRATA_OK) {
-        full->sealed_commit = db->commit.last_commit;
-        before = view_publish_locked(db, view);
-        metrics_add(&db->metrics, METRIC_seals, 1);
+        rc = switch_generation_locked(db, fresh, empty, &before);
     }
     os_mutex_unlock(&db->mu.lock);
     if (rc != STRATA_OK) {
@@ -100,6 +118,10 @@ strata_rc db_seal_locked(strata_db *db)
         return rc;
     }
     view_retire(before);
+    if (empty) { // values that no commit came to refer to
+        values_discard(full);
+        generation_unref(full, &db->memory);
+    }
     background_schedule(db);
     return STRATA_OK;
 }

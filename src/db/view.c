@@ -29,6 +29,7 @@ void generation_unref(struct generation *g, struct os_memory *memory)
 {
     // The last release makes every use of the generation happen before its end.
     if (g != NULL && atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) == 1) {
+        generation_release_values(g);
         generation_drop(g, memory);
     }
 }
