@@ -6,6 +6,37 @@
 #include "base/fail.h"
 #include "base/mutant.h"
 
+static bool has_value_file(const struct catalog *catalog, uint64_t file)
+{
+    for (uint32_t i = 0; i < catalog->value_file_count; i++) {
+        if (value_file_meta(catalog->value_files[i])->file == file) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The same for value files: those that were to leave have left with the keyspace.
+static void leave_out_dropped_values(struct edit *e, const struct catalog *catalog)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < e->value_count; i++) {
+        struct edit_value *v = &e->values[i];
+        bool stays = v->add ? catalog_space_find(catalog, v->meta.keyspace) != NULL
+                            : has_value_file(catalog, v->file);
+        if (stays) {
+            e->values[kept++] = *v;
+            continue;
+        }
+        if (v->add && v->open != NULL) {
+            value_file_delete_at_close(v->open);
+        }
+        value_meta_release(&v->meta);
+        value_file_unref(v->open);
+    }
+    e->value_count = kept;
+}
+
 // A job may end after its keyspace was dropped: what it made for it must go.
 static void leave_out_dropped(struct edit *e, const struct catalog *catalog)
 {
@@ -23,6 +54,14 @@ static void leave_out_dropped(struct edit *e, const struct catalog *catalog)
         table_unref(t->table);
     }
     e->table_count = kept;
+    leave_out_dropped_values(e, catalog);
+    kept = 0;
+    for (size_t i = 0; i < e->floor_count; i++) {
+        if (catalog_space_find(catalog, e->floors[i].keyspace) != NULL) {
+            e->floors[kept++] = e->floors[i];
+        }
+    }
+    e->floor_count = kept;
 }
 
 // Takes the generations off the list that the edit made durable; mu.lock held. They are
@@ -65,6 +104,7 @@ static strata_rc publish_catalog(strata_db *db, struct catalog *next)
     if (rc == STRATA_OK) {
         db->edit.catalog = next;
         view_before = view_publish_locked(db, view);
+        space_update_locked(db);
         admission_update_locked(db);
         os_cond_wake_all(&db->mu.changed);
     } else {

@@ -377,6 +377,7 @@ static strata_rc open_publish(strata_db *db)
         struct view *none = view_publish_locked(db, view);
         ASSERT(none == NULL);
         (void)none;
+        space_update_locked(db);
         admission_update_locked(db);
     }
     os_mutex_unlock(&db->mu.lock);

@@ -134,6 +134,11 @@ bool value_file_is_finished(const struct value_file *f)
     return atomic_load_explicit(&f->finished, memory_order_acquire);
 }
 
+uint64_t value_file_keyspace(const struct value_file *f)
+{
+    return f->keyspace;
+}
+
 const struct value_meta *value_file_meta(const struct value_file *f)
 {
     ASSERT(value_file_is_finished(f));
