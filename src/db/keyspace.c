@@ -61,6 +61,7 @@ strata_rc space_adopt_locked(strata_db *db, const struct catalog_space *from,
     strncpy(space->name, from->name, sizeof space->name - 1);
     space->options = from->options;
     space_publish_options(space, &from->options);
+    atomic_init(&space->floor, from->floor);
     space->shape_live = shape_live(&from->options, db->options.memtable_bytes);
     space->shape_history = shape_history(&from->options, db->options.memtable_bytes);
     db->spaces[slot] = space;
@@ -173,6 +174,9 @@ strata_rc db_keyspace_create(strata_db *db, const char *name,
         rc = keyspace_options_resolve(options, &resolved);
     }
     if (rc == STRATA_OK) {
+        rc = shape_bound_check(&resolved);
+    }
+    if (rc == STRATA_OK) {
         rc = keyspace_options_encode(&resolved, &encoded);
     }
     if (rc == STRATA_OK) {
@@ -279,6 +283,9 @@ strata_rc db_keyspace_alter(strata_db *db, struct strata_keyspace *space,
     }
     if (rc == STRATA_OK) {
         rc = keyspace_options_alter(&space->options, change, &altered);
+    }
+    if (rc == STRATA_OK) {
+        rc = shape_bound_check(&altered);
     }
     if (rc == STRATA_OK) {
         rc = edit_alter_space(&e, space->number, &altered);

@@ -125,6 +125,9 @@ strata_rc db_options_resolve(const strata_options *given, strata_options *out)
         rc = keyspace_options_resolve(&o.keyspace, &keyspace);
     }
     if (rc == STRATA_OK) {
+        rc = shape_bound_check(&keyspace);
+    }
+    if (rc == STRATA_OK) {
         o.keyspace = keyspace;
         *out = o;
     }
