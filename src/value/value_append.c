@@ -368,9 +368,8 @@ strata_rc value_file_sync(struct value_file *f)
 
 // ---- finishing
 
-// The index of what counts, to lie at `begin`.
-static strata_rc build_index(const struct value_file *f, uint64_t begin,
-                             struct value_index_builder *b)
+strata_rc value_file_build_index(const struct value_file *f, uint64_t begin,
+                                 struct value_index_builder *b)
 {
     strata_rc rc = STRATA_OK;
     value_index_begin(b, f->number, begin);
@@ -392,24 +391,6 @@ static strata_rc build_index(const struct value_file *f, uint64_t begin,
 static strata_rc settle_values(struct value_file *f, uint64_t begin)
 {
     strata_rc rc = STRATA_OK;
-    if (f->mu.recovered) {
-        struct os_file *file;
-        rc = os_file_open(f->env.dir, f->name, OS_OPEN_WRITE, &file);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
-        // Readers may be using the other one.
-        os_mutex_lock(&f->mu.lock);
-        while (f->mu.users > 0) {
-            os_cond_wait(&f->mu.changed, &f->mu.lock);
-        }
-        struct os_file *old = f->mu.file;
-        f->mu.file = file;
-        f->mu.recovered = false;
-        f->mu.failed_append = true;
-        os_mutex_unlock(&f->mu.lock);
-        (void)os_file_close(old); // nothing was written through it
-    }
     if (f->mu.failed_append) {
         rc = os_file_truncate(f->mu.file, begin);
         if (rc != STRATA_OK) {
@@ -440,14 +421,14 @@ static strata_rc write_index(struct value_file *f, uint64_t begin, struct slice 
             os_mutex_lock(&f->mu.lock);
             f->mu.sync_failed = true;
             os_mutex_unlock(&f->mu.lock);
+            atomic_store_explicit(&f->is_full, true, memory_order_relaxed);
             rc = fail_in(STRATA_UNKNOWN_OUTCOME, "a sync of values failed");
         }
     }
     return rc;
 }
 
-// Gives up what only a file that is being written has.
-static void leave_writing(struct value_file *f)
+void value_file_leave_writing(struct value_file *f)
 {
     os_mutex_lock(&f->mu.lock);
     struct os_file *file = f->mu.file;
@@ -462,13 +443,16 @@ static void leave_writing(struct value_file *f)
     os_mutex_unlock(&f->mu.lock);
     os_memory_refund(f->env.memory, OS_MEMORY_INDEXES, capacity * sizeof *offsets);
     free(offsets);
-    (void)os_file_close(file); // all of it was synced
+    (void)os_file_close(file); // what counts was synced
 }
 
 strata_rc value_file_finish(struct value_file *f)
 {
+    if (f->mu.recovered) {
+        return value_file_finish_recovered(f);
+    }
     if (value_file_is_finished(f)) {
-        return value_file_sync_recovered(f);
+        return STRATA_OK;
     }
     os_mutex_lock(&f->mu.lock);
     uint64_t begin = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
@@ -478,7 +462,7 @@ strata_rc value_file_finish(struct value_file *f)
     if (b == NULL) {
         return alloc_failed("the index of a value file", sizeof *b);
     }
-    strata_rc rc = build_index(f, begin, b);
+    strata_rc rc = value_file_build_index(f, begin, b);
     if (rc == STRATA_OK) {
         meta.bytes = begin + b->blocks.bytes;
         meta.logicals = alloc_array(1, sizeof *meta.logicals);
@@ -492,7 +476,7 @@ strata_rc value_file_finish(struct value_file *f)
     if (rc == STRATA_OK) {
         meta.logicals[0] = (struct value_logical){f->number, f->mu.records, f->mu.raw_bytes};
         value_file_publish(f, meta);
-        leave_writing(f);
+        value_file_leave_writing(f);
     } else {
         value_meta_release(&meta);
     }

@@ -41,7 +41,7 @@ struct value_file {
         struct os_cond changed; // tail, writing, syncing, users
         struct os_file *file;   // NULL: finished
         uint32_t users;         // readers of `file`
-        bool recovered;         // `file` can only be read
+        bool recovered;         // and not written anew yet; `file` can only be read
         // Appending.
         uint64_t end;      // where the next reservation may begin
         uint64_t reserved; // reservations so far
@@ -67,8 +67,13 @@ strata_rc value_file_alloc(const struct value_env *env, uint64_t number,
 strata_rc value_file_grow_locked(struct value_file *f, uint32_t count) STRATA_MUST_CHECK;
 // Publishes a finished file; `meta` becomes the file's own.
 void value_file_publish(struct value_file *f, struct value_meta meta);
-// Syncs a file that was found finished, once: whoever finished it may have died before its sync.
-strata_rc value_file_sync_recovered(struct value_file *f) STRATA_MUST_CHECK;
+// The index of what counts in an unfinished file, to lie at `begin`.
+strata_rc value_file_build_index(const struct value_file *f, uint64_t begin,
+                                 struct value_index_builder *b) STRATA_MUST_CHECK;
+// Gives up what only an unfinished file has; after it was published.
+void value_file_leave_writing(struct value_file *f);
+// value_file_finish of a file that was recovered.
+strata_rc value_file_finish_recovered(struct value_file *f) STRATA_MUST_CHECK;
 // The meta that a directory says.
 strata_rc value_meta_of_index(const struct value_file *f, const struct value_index *index,
                               uint64_t bytes, struct value_meta *meta_out) STRATA_MUST_CHECK;

@@ -4,6 +4,10 @@
 // are all good is finished, and all others count as unfinished, whatever it is that stands behind
 // their values: of those only chunks count that the log refers to and whose checksums hold. A crash
 // in the middle of value_file_finish therefore leaves a file that recovers as it did before.
+//
+// After a sync that failed the system may show bytes that are not on the disk, and say nothing at
+// the next sync. So a recovered file is not synced but written anew: into NNNNNN.tmp, synced, and
+// renamed to the old name. Every byte of it keeps its place.
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
@@ -110,32 +114,6 @@ strata_rc value_file_recover(const struct value_env *env, uint64_t number,
     return STRATA_OK;
 }
 
-strata_rc value_file_sync_recovered(struct value_file *f)
-{
-    if (!f->mu.recovered) {
-        return STRATA_OK;
-    }
-    if (f->mu.sync_failed) {
-        return fail(STRATA_UNKNOWN_OUTCOME, "%s: a sync failed before", f->name);
-    }
-    struct os_file *file;
-    strata_rc rc = os_file_open(f->env.dir, f->name, OS_OPEN_WRITE, &file);
-    if (rc != STRATA_OK) {
-        return rc;
-    }
-    rc = os_file_sync(file, true);
-    if (rc == STRATA_OK) {
-        rc = os_dir_sync(f->env.dir);
-    }
-    if (rc != STRATA_OK) {
-        f->mu.sync_failed = true;
-        rc = fail_in(STRATA_UNKNOWN_OUTCOME, "a sync of values failed");
-    }
-    (void)os_file_close(file); // nothing was written through it
-    f->mu.recovered = rc != STRATA_OK;
-    return rc;
-}
-
 // ---- values that the log names
 
 // Takes a verified chunk into the index of an unfinished file.
@@ -210,4 +188,110 @@ strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref
         }
     }
     return STRATA_OK;
+}
+
+// ---- finishing
+
+#define COPY_BYTES ((size_t)1 << 20)
+
+// Copies the first `bytes` bytes of `from`; what it does not have stays a hole.
+static strata_rc copy_bytes(struct os_file *from, struct os_file *to, uint64_t bytes)
+{
+    uint8_t *buffer = alloc_array(COPY_BYTES, 1);
+    if (buffer == NULL) {
+        return alloc_failed("a recovered value file", COPY_BYTES);
+    }
+    strata_rc rc = STRATA_OK;
+    for (uint64_t at = 0; rc == STRATA_OK && at < bytes;) {
+        size_t now = bytes - at < COPY_BYTES ? (size_t)(bytes - at) : COPY_BYTES;
+        size_t done;
+        rc = os_file_read_some(from, at, buffer, now, &done);
+        if (rc == STRATA_OK && done == 0) {
+            break;
+        }
+        if (rc == STRATA_OK) {
+            rc = os_file_write(to, at, buffer, done);
+        }
+        at += done;
+    }
+    free(buffer);
+    return rc;
+}
+
+// Writes the file anew: the first `bytes` bytes of `from`, then the index. What is on disk under
+// the old name is whole at any time.
+static strata_rc write_anew(struct value_file *f, struct os_file *from, uint64_t bytes,
+                            struct slice index)
+{
+    char tmp[FILE_NAME_BYTES];
+    struct os_file *to;
+    file_name_make(tmp, FILE_TMP, f->number);
+    strata_rc rc =
+        os_file_open(f->env.dir, tmp, OS_OPEN_WRITE | OS_OPEN_CREATE | OS_OPEN_TRUNCATE, &to);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    rc = copy_bytes(from, to, bytes);
+    if (rc == STRATA_OK && index.bytes > 0) {
+        rc = os_file_write(to, bytes, index.data, index.bytes);
+    }
+    if (rc == STRATA_OK) {
+        rc = os_file_sync(to, false);
+    }
+    strata_rc closed = os_file_close(to);
+    rc = rc == STRATA_OK ? closed : rc;
+    if (rc == STRATA_OK) {
+        rc = os_dir_rename(f->env.dir, tmp, f->name);
+    }
+    if (rc != STRATA_OK) {
+        (void)!os_dir_unlink(f->env.dir, tmp);
+        return rc;
+    }
+    return os_dir_sync(f->env.dir);
+}
+
+static strata_rc finish_unfinished(struct value_file *f, struct value_index_builder *b)
+{
+    struct value_logical *logical = alloc_array(1, sizeof *logical);
+    if (logical == NULL) {
+        return alloc_failed("the record of a value file", sizeof *logical);
+    }
+    uint64_t begin = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
+    strata_rc rc = value_file_build_index(f, begin, b);
+    if (rc == STRATA_OK) {
+        rc = write_anew(f, f->mu.file, begin, buffer_slice(&b->blocks));
+    }
+    if (rc != STRATA_OK) {
+        free(logical);
+        return rc;
+    }
+    *logical = (struct value_logical){f->number, f->mu.records, f->mu.raw_bytes};
+    struct value_meta meta = {f->number, begin + b->blocks.bytes, f->keyspace, logical, 1};
+    value_file_publish(f, meta);
+    value_file_leave_writing(f);
+    return STRATA_OK;
+}
+
+strata_rc value_file_finish_recovered(struct value_file *f)
+{
+    strata_rc rc;
+    if (value_file_is_finished(f)) {
+        struct os_file *file;
+        rc = os_cached_file_lease(f->env.files, &f->descriptor, &file);
+        if (rc == STRATA_OK) {
+            rc = write_anew(f, file, f->meta.bytes, slice_of(NULL, 0));
+            os_cached_file_return(f->env.files, &f->descriptor);
+            os_cached_file_drop(f->env.files, &f->descriptor); // of what had the name before
+        }
+    } else {
+        struct value_index_builder *b = alloc_array(1, sizeof *b);
+        if (b == NULL) {
+            return alloc_failed("the index of a value file", sizeof *b);
+        }
+        rc = finish_unfinished(f, b);
+        value_index_release(b);
+        free(b);
+    }
+    f->mu.recovered = rc != STRATA_OK;
+    return rc;
 }
