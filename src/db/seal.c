@@ -237,6 +237,9 @@ void admission_update_locked(strata_db *db)
         p.level0_runs_max = space->shape_live.level0_runs_max;
         p.level0_runs_soft = space->shape_live.levels[0].runs_max * 2;
         p.debt_bytes = shape_debt_bytes(s->live, &space->shape_live);
+        p.excess_bytes = space->sums.excess_bytes;
+        p.excess_soft = space->sums.budget.excess_soft;
+        p.excess_hard = space->sums.budget.excess_hard;
         debt += p.debt_bytes;
         uint64_t delay_ns = shape_delay(&p, 1u << 20);
         // Over the bound, not at it: at the bound a small level is not full yet, and nobody would

@@ -87,7 +87,9 @@ struct shape_pressure {
     uint32_t level0_runs_max;      // hard bound
     uint32_t level0_runs_soft;     // the level is full from here on
     uint64_t debt_bytes, debt_bytes_soft;
-    uint64_t bytes_per_second; // measured rate of background work
+    uint64_t excess_bytes, excess_soft, excess_hard; // of space, over what is needed; see
+                                                     // shape_space.h
+    uint64_t bytes_per_second;                       // measured rate of background work
 };
 uint64_t shape_delay(const struct shape_pressure *p, uint64_t bytes);
 

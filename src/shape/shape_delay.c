@@ -1,8 +1,8 @@
 // Write admission.
 //
-// Three things can be owed: sealed memtables, runs on level 0, and bytes of merges. Each is a
-// fraction between the point where it begins to matter (0) and the bound (1); the greatest counts.
-// A write of b bytes is then held up for
+// Four things can be owed: sealed memtables, runs on level 0, bytes of merges, and space on disk.
+// Each is a fraction between the point where it begins to matter (0) and the bound (1); the
+// greatest counts. A write of b bytes is then held up for
 //
 //   8 * fraction^2 * b / rate
 //
@@ -10,7 +10,8 @@
 // times before it rests, so at the bound writers are held to what the background can sustain, and
 // at a third of the way to what it takes in at once. The square makes the first step small: a
 // backlog that is worked off quickly costs nearly nothing, and throughput falls smoothly, not in a
-// cliff.
+// cliff. Space beyond its bound goes on to grow dearer: there writers get less than any background
+// takes, so that it falls again.
 #include "shape/shape.h"
 
 #include "base/assert.h"
@@ -19,6 +20,7 @@
 #define RATE_UNKNOWN (64.0 * 1024 * 1024) // bytes a second, until something was measured
 #define RATE_LEAST (1024.0 * 1024)
 #define DEBT_FRACTION_MAX 2.0 // debt has no hard bound, but its price has
+#define SPACE_FRACTION_MAX 8.0
 #define DELAY_NS_MAX 1e9
 
 // How far `value` is from `soft` (0) to `hard` (1).
@@ -43,7 +45,10 @@ uint64_t shape_delay(const struct shape_pressure *p, uint64_t bytes)
     double runs = fraction_of(p->level0_runs, p->level0_runs_soft, p->level0_runs_max);
     double debt = fraction_of(p->debt_bytes, p->debt_bytes_soft, 2 * p->debt_bytes_soft);
     debt = debt > DEBT_FRACTION_MAX ? DEBT_FRACTION_MAX : debt;
+    double space = fraction_of(p->excess_bytes, p->excess_soft, p->excess_hard);
+    space = space > SPACE_FRACTION_MAX ? SPACE_FRACTION_MAX : space;
     owed = owed > runs ? owed : runs;
+    owed = owed > space ? owed : space;
     owed = owed > debt ? owed : debt;
     double rate = p->bytes_per_second == 0 ? RATE_UNKNOWN : (double)p->bytes_per_second;
     rate = rate < RATE_LEAST ? RATE_LEAST : rate;

@@ -92,9 +92,31 @@ static void no_delay_is_longer_than_a_second(void **state)
     assert_in_range(shape_delay(&p, 1000), 1, 1000000000);
 }
 
+static void space_beyond_its_bound_grows_dearer(void **state)
+{
+    (void)state;
+    uint64_t before = 0;
+    struct shape_pressure p = calm();
+    p.excess_soft = 800;
+    p.excess_hard = 1000;
+    p.excess_bytes = 800;
+    assert_int_equal(shape_delay(&p, 10000), 0);
+    for (p.excess_bytes = 820; p.excess_bytes <= 2400; p.excess_bytes += 20) {
+        uint64_t delay = shape_delay(&p, 10000);
+        assert_true(delay > before && delay != UINT64_MAX);
+        before = delay;
+    }
+    // 64 times what the background needs 8 times over: 100 us each here; and no more than that.
+    assert_int_equal(before, 51200000);
+    p.excess_bytes = UINT64_MAX;
+    assert_int_equal(shape_delay(&p, 10000), 51200000);
+    assert_true(shape_delay(&p, UINT64_MAX) <= 1000000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(space_beyond_its_bound_grows_dearer),
         cmocka_unit_test(nothing_owed_costs_nothing),
         cmocka_unit_test(hard_bounds_wait),
         cmocka_unit_test(the_delay_grows_with_each_debt_and_with_the_bytes),
