@@ -303,6 +303,21 @@ static strata_rc block_bad(const char *what, uint64_t found, uint64_t limit)
                 (unsigned long long)found, (unsigned long long)limit);
 }
 
+static strata_rc check_kind(const struct block *b, const struct kv_entry *e)
+{
+    bool put = e->kind == KV_PUT || e->kind == KV_PUT_SEPARATED;
+    if (!put && e->kind != KV_DELETE && e->kind != KV_FLOOR) {
+        return fail(STRATA_VERSION, "block: kind %u is not known", e->kind);
+    }
+    if (!put && (b->flags & BLOCK_PUTS) != 0) {
+        return fail(STRATA_CORRUPT, "block: kind %u in a block of puts", e->kind);
+    }
+    if (e->kind == KV_FLOOR && ((b->flags & BLOCK_HISTORY) == 0 || e->value_bytes != 0)) {
+        return fail(STRATA_CORRUPT, "block: a floor in a live table, or with a value");
+    }
+    return STRATA_OK;
+}
+
 static strata_rc check_row(const struct block *b, uint32_t pos, const uint8_t *row,
                            const uint8_t *end)
 {
@@ -328,10 +343,7 @@ static strata_rc check_row(const struct block *b, uint32_t pos, const uint8_t *r
     if ((b->flags & BLOCK_KINDS) != 0) {
         struct kv_entry e;
         (void)row_decode(b, pos, &e);
-        if (e.kind != KV_PUT && e.kind != KV_DELETE && e.kind != KV_PUT_SEPARATED &&
-            e.kind != KV_FLOOR) {
-            return fail(STRATA_VERSION, "block: kind %u is not known", e.kind);
-        }
+        return check_kind(b, &e);
     }
     return STRATA_OK;
 }
@@ -384,6 +396,9 @@ strata_rc block_check(const uint8_t *image, uint64_t bytes)
     }
     if (load_u32(p + 28) != 0 || ((flags & BLOCK_MIXED_KEYS) != 0 && load_u16(p + 18) != 0)) {
         return block_bad("unused part of the head", load_u32(p + 28), 0);
+    }
+    if ((flags & BLOCK_PUTS) != 0 && (flags & BLOCK_KINDS) == 0) {
+        return block_bad("flags", flags, flags & ~(unsigned)BLOCK_PUTS);
     }
     struct block b;
     block_view(&b, image, bytes);

@@ -23,7 +23,8 @@ enum block_flags {
     BLOCK_MIXED_KEYS = 8, // rows have a key length; else all keys have the same
     BLOCK_WIDE = 16,      // offsets have 4 bytes; else 2
     BLOCK_UNIFORM = 32,   // rows all have the same length; there are no offsets
-    BLOCK_FLAGS = 63,
+    BLOCK_PUTS = 64,      // rows have a kind, and all are puts, separated or not
+    BLOCK_FLAGS = 127,
 };
 
 // A decoded image, taken apart.

@@ -29,6 +29,7 @@ static void plan_widths(struct plan *p, const struct kv_entry *entries, uint32_t
     uint64_t least = UINT64_MAX;
     uint64_t greatest = 0;
     uint64_t span = 0;
+    bool puts = true;
     for (uint32_t i = 0; i < count; i++) {
         const struct kv_entry *e = entries + i;
         least = e->commit < least ? e->commit : least;
@@ -38,11 +39,15 @@ static void plan_widths(struct plan *p, const struct kv_entry *entries, uint32_t
         }
         if (e->kind != KV_PUT) {
             p->flags |= BLOCK_KINDS;
+            puts = puts && e->kind == KV_PUT_SEPARATED;
         }
         if ((p->flags & BLOCK_HISTORY) != 0) {
             ASSERT(e->end >= e->commit);
             span = e->end - e->commit > span ? e->end - e->commit : span;
         }
+    }
+    if (puts && (p->flags & BLOCK_KINDS) != 0) {
+        p->flags |= BLOCK_PUTS;
     }
     p->commit_base = least;
     p->commit_bytes = width_of(greatest - least);

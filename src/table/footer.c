@@ -1,22 +1,26 @@
 // A table file is
 //
-//   blocks | index | filter? | range deletes? | properties | footer
+//   blocks | index | filter? | range deletes? | ordinals* | properties | footer
 //
 // without gaps, each but the footer framed as in table/section.h. There is no index when there are
-// no blocks. The footer, the last 128 bytes:
+// no blocks. Ordinals: for each logical value file that the table refers to a list (value_list.c)
+// in an image of its own, in the order in which property 40 names the files. The footer, the last
+// 128 bytes:
 //
 //    0  u64  checksum of bytes 8 and up, seeded with checksum_seed(file number, footer's offset)
-//    8  4 * { u64 offset, u64 bytes } of the images of index, filter, range deletes, properties;
-//            zeros for one that is not there
-//   72  u8   zeros up to 116
+//    8  5 * { u64 offset, u64 bytes } of the images of index, filter, range deletes, properties,
+//            and all the ordinals together; zeros for what is not there
+//   88  u8   zeros up to 116
 //  116  u32  format version, 0
 //  120  u64  magic, "strataT0" backwards
 // Every version keeps version and magic in their places at the end.
 //
 // Properties are a list of: tag varint | value prefixed (a varint length and that many bytes), tags
 // ascending. An even tag must be understood by a reader, an odd one may be passed over. A number is
-// a varint. Reserved, for what is to come: 40 value files that are referenced, 43 properties of the
-// user over blocks, 44 the nonce of an encryption.
+// a varint. 40 names the value files that are referenced, and is not there when there are none: how
+// many, and for each, ascending, number of the logical file less that of the one before, ordinals,
+// bytes of the values, bytes of the image of its ordinals (all varints). Reserved, for what is to
+// come: 43 properties of the user over blocks, 44 the nonce of an encryption.
 #include "table/footer.h"
 
 #include "base/assert.h"
@@ -27,12 +31,12 @@
 #include "kv/entry.h"
 
 #define FOOTER_MAGIC UINT64_C(0x3054617461727473)
-#define FOOTER_HANDLES 4
+#define FOOTER_HANDLES 5
 
 void footer_encode(uint8_t to[FOOTER_BYTES], const struct footer *f, uint64_t file, uint64_t offset)
 {
     const struct section_handle handles[FOOTER_HANDLES] = {f->index, f->filter, f->ranges,
-                                                           f->properties};
+                                                           f->properties, f->ordinals};
     memset(to, 0, FOOTER_BYTES);
     for (size_t i = 0; i < FOOTER_HANDLES; i++) {
         store_u64(to + 8 + i * 16, handles[i].offset);
@@ -44,9 +48,10 @@ void footer_encode(uint8_t to[FOOTER_BYTES], const struct footer *f, uint64_t fi
 }
 
 // The sections must follow each other up to the footer.
-static strata_rc check_handles(const struct section_handle *handles,
-                               const struct section_place *place)
+static strata_rc check_handles(const struct footer *f, const struct section_place *place)
 {
+    const struct section_handle handles[FOOTER_HANDLES] = {f->index, f->filter, f->ranges,
+                                                           f->ordinals, f->properties};
     uint64_t at = handles[0].bytes != 0 ? handles[0].offset : 0;
     if (at > place->offset) {
         return fail(STRATA_CORRUPT, "%s: index at offset %llu of a file of %llu bytes", place->name,
@@ -92,11 +97,12 @@ strata_rc footer_decode(const uint8_t from[FOOTER_BYTES], const struct section_p
         handles[i].offset = load_u64(from + 8 + i * 16);
         handles[i].bytes = load_u64(from + 16 + i * 16);
     }
-    strata_rc rc = check_handles(handles, place);
-    if (rc == STRATA_OK) {
-        *f = (struct footer){handles[0], handles[1], handles[2], handles[3]};
-    }
-    return rc;
+    *f = (struct footer){.index = handles[0],
+                         .filter = handles[1],
+                         .ranges = handles[2],
+                         .properties = handles[3],
+                         .ordinals = handles[4]};
+    return check_handles(f, place);
 }
 
 // ---- properties
@@ -118,12 +124,14 @@ enum property_tag {
     PROPERTY_COMMIT_GREATEST = 22,
     PROPERTY_END_GREATEST = 24,
     PROPERTY_RAW_BYTES = 25,
+    PROPERTY_EXPIRING = 27,    // only when there are any
+    PROPERTY_VALUE_FILES = 40, // only when there are any
 };
 
 // The properties that are numbers, in the order of their tags.
 struct numbers {
     uint64_t keyspace, history, level, incarnation, entries, deletes, keys, range_fragments;
-    uint64_t commit_least, commit_greatest, end_greatest, raw_bytes;
+    uint64_t commit_least, commit_greatest, end_greatest, raw_bytes, expiring;
 };
 
 static uint64_t *number_of(struct numbers *n, uint64_t tag)
@@ -153,6 +161,8 @@ static uint64_t *number_of(struct numbers *n, uint64_t tag)
         return &n->end_greatest;
     case PROPERTY_RAW_BYTES:
         return &n->raw_bytes;
+    case PROPERTY_EXPIRING:
+        return &n->expiring;
     default:
         return NULL;
     }
@@ -167,6 +177,8 @@ static struct slice *bytes_of(struct table_properties *p, uint64_t tag)
         return &p->lower;
     case PROPERTY_UPPER:
         return &p->upper;
+    case PROPERTY_VALUE_FILES:
+        return &p->value_files;
     default:
         return NULL;
     }
@@ -177,13 +189,19 @@ strata_rc properties_encode(struct buffer *out, const struct table_properties *p
     struct table_properties copy = *p;
     struct numbers n = {p->keyspace,     p->history,         p->level,        p->incarnation,
                         p->entries,      p->deletes,         p->keys,         p->range_fragments,
-                        p->commit_least, p->commit_greatest, p->end_greatest, p->raw_bytes};
+                        p->commit_least, p->commit_greatest, p->end_greatest, p->raw_bytes,
+                        p->expiring};
     strata_rc rc = STRATA_OK;
-    for (uint64_t tag = PROPERTY_KEYSPACE; tag <= PROPERTY_RAW_BYTES && rc == STRATA_OK; tag++) {
+    for (uint64_t tag = PROPERTY_KEYSPACE; tag <= PROPERTY_VALUE_FILES && rc == STRATA_OK; tag++) {
         const uint64_t *number = number_of(&n, tag);
         const struct slice *bytes = bytes_of(&copy, tag);
         uint8_t raw[VARINT_BYTES_MAX];
         struct slice value;
+        bool left_out = (tag == PROPERTY_EXPIRING && p->expiring == 0) ||
+                        (tag == PROPERTY_VALUE_FILES && p->value_files.bytes == 0);
+        if (left_out) {
+            continue;
+        }
         if (number != NULL) {
             value = slice_of(raw, (size_t)(varint_encode(raw, *number) - raw));
         } else if (bytes != NULL) {
@@ -197,6 +215,49 @@ strata_rc properties_encode(struct buffer *out, const struct table_properties *p
         }
     }
     return rc;
+}
+
+strata_rc value_file_property_encode(struct buffer *out, const struct value_file_property *v,
+                                     uint64_t before)
+{
+    ASSERT(v->use.file > before);
+    const uint64_t numbers[] = {v->use.file - before, v->use.records, v->use.bytes, v->image_bytes};
+    strata_rc rc = STRATA_OK;
+    for (size_t i = 0; rc == STRATA_OK && i < sizeof numbers / sizeof numbers[0]; i++) {
+        rc = buffer_append_varint(out, numbers[i]);
+    }
+    return rc;
+}
+
+struct value_files_reader value_files_reader_of(struct slice value_files)
+{
+    struct value_files_reader v = {.r = reader_of(value_files)};
+    v.count = value_files.bytes == 0 ? 0 : reader_varint(&v.r);
+    return v;
+}
+
+struct value_file_property value_files_next(struct value_files_reader *v)
+{
+    struct value_file_property p;
+    uint64_t more = reader_varint(&v->r);
+    p.use.file = v->before + more;
+    p.use.records = reader_varint(&v->r);
+    p.use.bytes = reader_varint(&v->r);
+    p.image_bytes = reader_varint(&v->r);
+    v->r.bad = v->r.bad || p.use.file <= v->before || p.use.records == 0;
+    v->before = p.use.file;
+    return p;
+}
+
+static strata_rc check_value_files(struct slice value_files)
+{
+    struct value_files_reader v = value_files_reader_of(value_files);
+    // Each takes 4 bytes at least: a count that lies ends soon.
+    for (uint64_t i = 0; i < v.count && !v.r.bad; i++) {
+        (void)value_files_next(&v);
+    }
+    bool good = !v.r.bad && reader_left(&v.r) == 0 && (v.count == 0) == (value_files.bytes == 0);
+    return good ? STRATA_OK : fail(STRATA_CORRUPT, "properties: the value files are malformed");
 }
 
 strata_rc properties_decode(struct slice payload, struct table_properties *p)
@@ -230,7 +291,8 @@ strata_rc properties_decode(struct slice payload, struct table_properties *p)
         }
     }
     if (n.history > 1 || n.level > UINT32_MAX || n.deletes > n.entries || n.keys > n.entries ||
-        n.commit_least > n.commit_greatest || slice_compare(p->lower, p->upper) >= 0) {
+        n.expiring > n.entries || n.commit_least > n.commit_greatest ||
+        slice_compare(p->lower, p->upper) >= 0) {
         return fail(STRATA_CORRUPT, "properties: they contradict each other");
     }
     p->keyspace = n.keyspace;
@@ -245,5 +307,6 @@ strata_rc properties_decode(struct slice payload, struct table_properties *p)
     p->commit_greatest = n.commit_greatest;
     p->end_greatest = n.end_greatest;
     p->raw_bytes = n.raw_bytes;
-    return STRATA_OK;
+    p->expiring = n.expiring;
+    return check_value_files(p->value_files);
 }

@@ -376,7 +376,8 @@ strata_rc run_cursor_block(struct kv_cursor *base, struct run_block *block_out)
         .last_key = slice_of(c->last_key.data, bytes),
         .bytes = c->pinned->bytes,
         .entries = c->view.count,
-        .puts_only = (c->view.flags & BLOCK_KINDS) == 0,
+        .puts_only = (c->view.flags & (BLOCK_KINDS | BLOCK_PUTS)) != BLOCK_KINDS,
+        .expiring = (c->view.flags & BLOCK_EXPIRY) != 0,
     };
     return STRATA_OK;
 }

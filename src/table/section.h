@@ -30,6 +30,7 @@ enum section_kind {
     SECTION_FILTER = 3,
     SECTION_RANGES = 4,
     SECTION_PROPERTIES = 5,
+    SECTION_ORDINALS = 6,
 };
 
 // Where an image is, for its checksum and for texts.

@@ -1,5 +1,5 @@
 // Table files: immutable, sorted, checksummed. Layout: docs in the heads of block.c (blocks),
-// index.c, filter.c and table_writer.c (sections, properties, footer).
+// index.c, filter.h, value_list.c (ordinals) and footer.c (the order of the sections, properties).
 //
 // A live table holds at most one point per key, in key order; a history table holds intervals: key
 // ascending, commit descending, each entry with its end; the intervals of a key do not overlap in
@@ -69,7 +69,9 @@ struct table_writer;
 strata_rc table_writer_new(struct os_dir *dir, uint64_t file, const struct table_options *options,
                            struct table_writer **writer_out) STRATA_MUST_CHECK;
 // Entries in order; STRATA_INTERNAL when they are not (or, in history, when the intervals of a key
-// overlap). `hash` is hash_key(key). After an error every further call gives that error.
+// overlap; or for a KV_FLOOR in a live table or with a value), STRATA_CORRUPT for a malformed
+// reference to a separated value. `hash` is hash_key(key). After an error every further call gives
+// that error.
 strata_rc table_writer_add(struct table_writer *w, const struct kv_entry *e,
                            uint64_t hash) STRATA_MUST_CHECK;
 // Range fragments in order, any time before finish.
@@ -96,8 +98,8 @@ struct table_raw_block {
 strata_rc table_writer_add_block(struct table_writer *w,
                                  const struct table_raw_block *b) STRATA_MUST_CHECK;
 // Both count the separated values that the entries refer to (table_meta.uses) and note their
-// ordinals for a section of the table.
-//
+// ordinals for sections of the table: 8 bytes of memory for each chunk of a value until the end.
+
 // Complete blocks; the next one has this number.
 uint32_t table_writer_blocks(const struct table_writer *w);
 // Bytes of keys and values in the block in the making.
@@ -170,8 +172,9 @@ enum table_answer table_get_interval_in(struct table *t, const struct cache_bloc
                                         struct kv_lookup *lookup);
 
 // Calls visit for the ordinals of separated values that the table refers to in logical file `file`,
-// ascending, until it returns an error: a value's first ordinal and how many follow each other.
-// Reads a section of the file. For rewrites and checks only.
+// ascending, until it returns an error: a first ordinal and how many follow each other
+// (neighbouring values come together). A table with narrower bounds than its file says what the
+// file refers to. Reads a section of the file. For rewrites and checks only.
 strata_rc table_value_ordinals(struct table *t, uint64_t file,
                                strata_rc (*visit)(void *ctx, uint32_t ordinal, uint32_t chunks),
                                void *ctx) STRATA_MUST_CHECK;

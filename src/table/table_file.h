@@ -39,6 +39,17 @@ struct table {
     _Atomic uint32_t refs;
 };
 
+// Fetches what a search in a cached block looks at first. Only the address is used.
+static inline void table_prefetch_block(struct cache_block *b)
+{
+    __builtin_prefetch(b);
+    const uint8_t *data = cache_block_data(b);
+    __builtin_prefetch(data);
+    __builtin_prefetch(data + 64);
+    __builtin_prefetch(data + 128);
+    __builtin_prefetch(data + 192);
+}
+
 // The filter over its cached payload, of which only the address is used: any key may be there when
 // `b` is NULL.
 static inline struct filter table_filter(const struct table_file *tf, struct cache_block *b)
@@ -72,5 +83,15 @@ strata_rc table_file_load(struct table_file *tf, uint32_t block, bool keep,
 strata_rc table_read_section(struct table_file *tf, struct section_handle handle,
                              enum section_kind kind, uint8_t **payload_out,
                              size_t *bytes_out) STRATA_MUST_CHECK;
+
+// The list of ordinals in one logical value file; empty when the table refers to none of it. The
+// caller frees `memory`, also after an error.
+struct table_ordinals {
+    struct slice list;
+    uint64_t records;
+    uint8_t *memory;
+};
+strata_rc table_read_ordinals(struct table_file *tf, uint64_t file,
+                              struct table_ordinals *o_out) STRATA_MUST_CHECK;
 
 #endif

@@ -1,8 +1,4 @@
-// Opening a table, and looking up one key in it.
-//
-// A lookup is: bounds, filter, index, the block's slot, one search in the block. It takes no lock,
-// allocates nothing and does no I/O: when the block is not in memory it says so, and the caller
-// loads it outside of its epoch.
+// Opening a table, and loading blocks and other sections of it. (Looking up a key: table_lookup.c.)
 //
 // What is read from the file is checked when it is read: the sections at opening, a block when it
 // is loaded. After that it is trusted.
@@ -11,6 +7,7 @@
 #include "base/fail.h"
 #include "base/reader.h"
 #include "table/table_file.h"
+#include "table/value_list.h"
 
 // Images at least this large are read where they stay, to hold them in memory once.
 #define LARGE_IMAGE_BYTES ((uint64_t)1 << 20)
@@ -54,6 +51,40 @@ static strata_rc open_footer(struct table_file *tf)
     return rc == STRATA_OK ? footer_decode(footer, &place, &tf->footer) : rc;
 }
 
+// Are the properties those of the table that was recorded?
+static bool properties_match(const struct table_properties *p, const struct table_meta *meta)
+{
+    struct value_files_reader files = value_files_reader_of(p->value_files);
+    bool same =
+        p->keyspace == meta->keyspace && p->history == meta->history &&
+        p->entries == meta->entries && p->deletes == meta->deletes &&
+        p->range_fragments == meta->range_fragments && p->commit_least == meta->commit_least &&
+        p->commit_greatest == meta->commit_greatest && p->end_greatest == meta->end_greatest &&
+        p->expiring == meta->expiring && files.count == meta->use_count &&
+        slice_compare(meta->lower, p->lower) >= 0 && slice_compare(meta->upper, p->upper) <= 0;
+    for (uint32_t i = 0; same && i < meta->use_count; i++) {
+        struct table_value_use use = value_files_next(&files).use;
+        same = use.file == meta->uses[i].file && use.records == meta->uses[i].records &&
+               use.bytes == meta->uses[i].bytes;
+    }
+    return same;
+}
+
+// Do the images of ordinals fill their part of the file?
+static bool ordinals_fit(const struct table_file *tf)
+{
+    struct value_files_reader files = value_files_reader_of(tf->properties.value_files);
+    uint64_t left = tf->footer.ordinals.bytes;
+    for (uint64_t i = 0; i < files.count; i++) {
+        uint64_t bytes = value_files_next(&files).image_bytes;
+        if (bytes == 0 || bytes > left) {
+            return false;
+        }
+        left -= bytes;
+    }
+    return left == 0;
+}
+
 static strata_rc open_properties(struct table_file *tf, const struct table_meta *meta)
 {
     size_t bytes;
@@ -67,16 +98,12 @@ static strata_rc open_properties(struct table_file *tf, const struct table_meta 
         return rc;
     }
     const struct table_properties *p = &tf->properties;
-    if (p->keyspace != meta->keyspace || p->history != meta->history ||
-        p->entries != meta->entries || p->deletes != meta->deletes ||
-        p->range_fragments != meta->range_fragments || p->commit_least != meta->commit_least ||
-        p->commit_greatest != meta->commit_greatest || p->end_greatest != meta->end_greatest ||
-        slice_compare(meta->lower, p->lower) < 0 || slice_compare(meta->upper, p->upper) > 0) {
+    if (!properties_match(p, meta)) {
         return fail(STRATA_CORRUPT, "%s is not the table that was recorded under its name",
                     tf->name);
     }
     if ((p->entries == 0) != (tf->footer.index.bytes == 0) ||
-        (p->range_fragments == 0) != (tf->footer.ranges.bytes == 0)) {
+        (p->range_fragments == 0) != (tf->footer.ranges.bytes == 0) || !ordinals_fit(tf)) {
         return fail(STRATA_CORRUPT, "%s: its sections and its counts contradict each other",
                     tf->name);
     }
@@ -339,23 +366,12 @@ struct section_place table_block_place(const struct table_file *tf, uint32_t blo
                                   tf->index.offsets[block + 1] - offset};
 }
 
-// Fetches what a search in a cached block looks at first. Only the address is used.
-static inline void prefetch_block(struct cache_block *b)
-{
-    __builtin_prefetch(b);
-    const uint8_t *data = cache_block_data(b);
-    __builtin_prefetch(data);
-    __builtin_prefetch(data + 64);
-    __builtin_prefetch(data + 128);
-    __builtin_prefetch(data + 192);
-}
-
 struct cache_block *table_pin(struct table_file *tf, uint32_t block)
 {
     os_epoch_enter();
     struct cache_block *b = atomic_load_explicit(&tf->slots[block], memory_order_relaxed);
     if (b != NULL) {
-        prefetch_block(b);
+        table_prefetch_block(b);
         b = cache_pin(&tf->slots[block]);
     }
     os_epoch_leave();
@@ -502,175 +518,43 @@ strata_rc table_hand_over(struct table *from, uint32_t from_block, struct table 
     return STRATA_OK;
 }
 
-// ---- lookups
+// ---- ordinals
 
-void table_prefetch(struct table *t, uint64_t hash)
+strata_rc table_read_ordinals(struct table_file *tf, uint64_t file, struct table_ordinals *o_out)
 {
-    const struct table_file *tf = t->file;
-    struct filter f =
-        table_filter(tf, atomic_load_explicit(&tf->filter_slot, memory_order_relaxed));
-    if (f.lines != NULL) {
-        __builtin_prefetch(filter_line(&f, hash));
-    }
-}
-
-static bool table_covers(const struct table *t, struct slice key)
-{
-    uint64_t head = slice_head(key, 0);
-    if (head < t->lower_head || head > t->upper_head) {
-        return false;
-    }
-    return (head != t->lower_head || slice_compare(key, t->meta.lower) >= 0) &&
-           (head != t->upper_head || slice_compare(key, t->meta.upper) < 0);
-}
-
-// The newest range delete over the key that the lookup sees, 0 when there is none.
-static uint64_t newest_range(const struct table *t, struct kv_lookup *lookup)
-{
-    if (t->file->ranges == NULL) {
-        return 0;
-    }
-    const struct range_fragment *f = range_dels_cover(t->file->ranges, lookup->key);
-    return f == NULL ? 0 : range_fragment_newest(f, lookup->at, &lookup->skipped);
-}
-
-// The answer of a live table without a point for the key.
-static enum table_answer answer_range(struct kv_lookup *lookup, uint64_t range)
-{
-    if (range == 0) {
-        return TABLE_ABSENT;
-    }
-    lookup->found = true;
-    lookup->entry = (struct kv_entry){
-        .key = lookup->key.data,
-        .key_bytes = (uint32_t)lookup->key.bytes,
-        .commit = range,
-        .kind = KV_RANGE_DELETE,
-    };
-    return TABLE_FOUND;
-}
-
-// Up to the block: which one, or that there is none for the key. Counts the filter's part.
-static bool find_block(const struct table *t, const struct kv_lookup *lookup, uint32_t *block_out,
-                       struct table_stats_delta *delta)
-{
-    struct table_file *tf = t->file;
-    struct filter filter = table_filter(tf, cache_peek(&tf->filter_slot));
-    if (filter.lines != NULL) {
-        if (!filter_may_hold(&filter, lookup->hash)) {
-            delta->filter_negative++;
-            return false;
+    struct value_files_reader files = value_files_reader_of(tf->properties.value_files);
+    struct section_handle handle = {tf->footer.ordinals.offset, 0};
+    *o_out = (struct table_ordinals){0};
+    for (uint64_t i = 0; i < files.count; i++) {
+        struct value_file_property v = value_files_next(&files);
+        if (v.use.file == file) {
+            handle.bytes = v.image_bytes;
+            o_out->records = v.use.records;
+            break;
         }
-        delta->filter_positive++;
+        handle.offset += v.image_bytes;
     }
-    if (tf->index.count == 0) {
-        return false;
+    if (handle.bytes == 0) {
+        return STRATA_OK;
     }
-    uint64_t at = tf->properties.history ? lookup->at : UINT64_MAX;
-    *block_out = index_find(&tf->index, lookup->key, at);
-    return true;
+    size_t bytes;
+    strata_rc rc = table_read_section(tf, handle, SECTION_ORDINALS, &o_out->memory, &bytes);
+    if (rc == STRATA_OK) {
+        o_out->list = slice_of(o_out->memory, bytes);
+    }
+    return rc;
 }
 
-// The block in the slot, or NULL.
-static const struct cache_block *peek_block(struct table_file *tf, uint32_t block)
+strata_rc table_value_ordinals(struct table *t, uint64_t file,
+                               strata_rc (*visit)(void *ctx, uint32_t ordinal, uint32_t chunks),
+                               void *ctx)
 {
-    struct cache_block *b = atomic_load_explicit(&tf->slots[block], memory_order_relaxed);
-    if (b == NULL) {
-        return NULL;
+    struct table_ordinals o;
+    strata_rc rc = table_read_ordinals(t->file, file, &o);
+    if (rc == STRATA_OK) {
+        rc = value_list_decode(o.list, o.records, visit, ctx);
+        rc = rc == STRATA_CORRUPT ? fail_in(rc, "%s", t->file->name) : rc;
     }
-    prefetch_block(b);
-    return cache_peek(&tf->slots[block]);
-}
-
-enum table_answer table_get(struct table *t, struct kv_lookup *lookup, uint32_t *cold_block_out,
-                            struct table_stats_delta *delta)
-{
-    ASSERT(!t->file->properties.history);
-    if (!table_covers(t, lookup->key)) {
-        return TABLE_ABSENT;
-    }
-    uint32_t block;
-    if (!find_block(t, lookup, &block, delta)) {
-        return answer_range(lookup, newest_range(t, lookup));
-    }
-    if (t->meta.commit_least > lookup->at) {
-        lookup->skipped = true; // whatever the table holds for the key
-        return TABLE_ABSENT;
-    }
-    const struct cache_block *b = peek_block(t->file, block);
-    if (b == NULL) {
-        *cold_block_out = block;
-        return TABLE_COLD;
-    }
-    delta->block_hits++;
-    return table_get_in(t, b, lookup);
-}
-
-enum table_answer table_get_in(struct table *t, const struct cache_block *b,
-                               struct kv_lookup *lookup)
-{
-    uint64_t range = newest_range(t, lookup);
-    struct block view;
-    block_view(&view, b->data, b->bytes);
-    bool same;
-    uint32_t pos = block_find(&view, lookup->key, UINT64_MAX, &same);
-    if (!same) {
-        return answer_range(lookup, range);
-    }
-    struct kv_entry *e = &lookup->entry;
-    block_entry(&view, pos, e);
-    if (e->commit > lookup->at) {
-        lookup->skipped = true;
-        return answer_range(lookup, range);
-    }
-    if (e->commit < range) {
-        return answer_range(lookup, range);
-    }
-    e->key = lookup->key.data;
-    e->head = 0;
-    lookup->found = true;
-    return TABLE_FOUND;
-}
-
-enum table_answer table_get_interval(struct table *t, struct kv_lookup *lookup,
-                                     uint32_t *cold_block_out, struct table_stats_delta *delta)
-{
-    ASSERT(t->file->properties.history);
-    uint32_t block;
-    if (t->meta.commit_least > lookup->at || t->meta.end_greatest <= lookup->at ||
-        !table_covers(t, lookup->key) || !find_block(t, lookup, &block, delta)) {
-        return TABLE_ABSENT;
-    }
-    const struct cache_block *b = peek_block(t->file, block);
-    if (b == NULL) {
-        *cold_block_out = block;
-        return TABLE_COLD;
-    }
-    delta->block_hits++;
-    return table_get_interval_in(t, b, lookup);
-}
-
-enum table_answer table_get_interval_in(struct table *t, const struct cache_block *b,
-                                        struct kv_lookup *lookup)
-{
-    ASSERT(t->file->properties.history);
-    struct block view;
-    block_view(&view, b->data, b->bytes);
-    // The newest version at or before the commit is the only candidate: intervals of a key do not
-    // overlap (table_writer.c, invariant 1), and the index puts (key, at) into the candidate's
-    // block.
-    bool same;
-    uint32_t pos = block_find(&view, lookup->key, lookup->at, &same);
-    if (!same) {
-        return TABLE_ABSENT;
-    }
-    struct kv_entry *e = &lookup->entry;
-    block_entry(&view, pos, e);
-    if (e->end <= lookup->at) {
-        return TABLE_ABSENT;
-    }
-    e->key = lookup->key.data;
-    e->head = 0;
-    lookup->found = true;
-    return TABLE_FOUND;
+    free(o.memory);
+    return rc;
 }

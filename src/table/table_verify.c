@@ -1,5 +1,6 @@
 // Reading and checking every byte of a table file, past the cache: checksums, order, counts,
-// bounds, and that the filter and the index lead to every entry.
+// bounds, that the filter and the index lead to every entry, and that the lists of ordinals are
+// those of the entries' separated values.
 //
 // Thread rule: one call belongs to one thread; the table may be in use by others.
 #include "base/alloc.h"
@@ -7,6 +8,7 @@
 #include "base/fail.h"
 #include "base/hash.h"
 #include "table/table_file.h"
+#include "table/value_list.h"
 
 struct verification {
     struct table_file *tf;
@@ -25,7 +27,9 @@ struct verification {
     struct kv_entry entry; // the present one; its key is in `next_key`
     uint8_t *next_key;
 
-    uint64_t entries, deletes, keys, raw_bytes;
+    uint64_t entries, deletes, keys, raw_bytes, expiring;
+    struct value_list values;
+    bool values_lost; // an entry's reference could not be read
     uint64_t commit_least, commit_greatest, end_greatest;
 };
 
@@ -123,11 +127,28 @@ static void check_entry(struct verification *v, uint32_t number, uint32_t pos)
     }
 }
 
+// STRATA_CORRUPT is a fault of this entry.
+static strata_rc note_value(struct verification *v, uint32_t block, uint32_t pos)
+{
+    const struct kv_entry *e = &v->entry;
+    strata_rc rc = STRATA_OK;
+    if (e->kind == KV_PUT_SEPARATED) {
+        rc = value_list_note(&v->values, kv_value(e));
+    }
+    if (rc == STRATA_CORRUPT) {
+        v->values_lost = true;
+        fault_at(v, block, pos, "its reference to a separated value is malformed");
+        rc = STRATA_OK;
+    }
+    return rc;
+}
+
 static void count_entry(struct verification *v)
 {
     const struct kv_entry *e = &v->entry;
     v->entries++;
     v->deletes += e->kind == KV_DELETE;
+    v->expiring += e->expiry != 0;
     v->raw_bytes += (uint64_t)e->key_bytes + e->value_bytes;
     v->commit_least = e->commit < v->commit_least ? e->commit : v->commit_least;
     v->commit_greatest = e->commit > v->commit_greatest ? e->commit : v->commit_greatest;
@@ -144,6 +165,7 @@ static strata_rc verify_block(void *ctx, uint32_t number, const struct index_blo
     struct verification *v = ctx;
     strata_rc rc = read_block(v, number, said);
     if (rc != STRATA_OK) {
+        v->values_lost = true;
         return fault_or_end(v, rc);
     }
     uint64_t least = UINT64_MAX;
@@ -157,6 +179,10 @@ static strata_rc verify_block(void *ctx, uint32_t number, const struct index_blo
         least = e->commit < least ? e->commit : least;
         greatest = e->commit > greatest ? e->commit : greatest;
         check_entry(v, number, pos);
+        rc = note_value(v, number, pos);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
         count_entry(v);
     }
     if (said->count != v->view.count || said->deletes != v->deletes - deletes ||
@@ -221,13 +247,53 @@ static void verify_counts(struct verification *v)
         greatest = f->commits[0] > greatest ? f->commits[0] : greatest;
     }
     if (v->entries != p->entries || v->deletes != p->deletes || v->keys != p->keys ||
-        v->raw_bytes != p->raw_bytes || v->end_greatest != p->end_greatest ||
-        least != p->commit_least || greatest != p->commit_greatest) {
+        v->raw_bytes != p->raw_bytes || v->expiring != p->expiring ||
+        v->end_greatest != p->end_greatest || least != p->commit_least ||
+        greatest != p->commit_greatest) {
         (void)!fail(STRATA_CORRUPT,
                     "%s: the properties' counts are wrong: %llu entries, the properties say %llu",
                     v->tf->name, (unsigned long long)v->entries, (unsigned long long)p->entries);
         fault_last(v);
     }
+}
+
+// The list of one value file, as stored, beside the one of the entries.
+static strata_rc verify_ordinals(struct verification *v, const struct table_value_use *said,
+                                 uint32_t index)
+{
+    struct table_ordinals o;
+    struct buffer expected = {0};
+    strata_rc rc = table_read_ordinals(v->tf, said->file, &o);
+    if (rc == STRATA_OK && index < v->values.file_count && !v->values_lost) {
+        const struct table_value_use *found = &v->values.files[index].use;
+        rc = value_list_encode(&v->values, index, &expected);
+        bool same = found->file == said->file && found->records == said->records &&
+                    found->bytes == said->bytes && slice_equal(o.list, buffer_slice(&expected));
+        if (rc == STRATA_OK && !same) {
+            rc = fail(STRATA_CORRUPT,
+                      "%s: its ordinals of value file %llu are not those of its entries",
+                      v->tf->name, (unsigned long long)said->file);
+        }
+    }
+    buffer_release(&expected);
+    free(o.memory);
+    return rc;
+}
+
+static strata_rc verify_values(struct verification *v)
+{
+    struct value_files_reader files = value_files_reader_of(v->tf->properties.value_files);
+    strata_rc rc = value_list_sort(&v->values);
+    if (rc == STRATA_OK && files.count != v->values.file_count && !v->values_lost) {
+        rc = fail(STRATA_CORRUPT, "%s: entries refer to %u value files, the properties name %llu",
+                  v->tf->name, v->values.file_count, (unsigned long long)files.count);
+        rc = fault_or_end(v, rc);
+    }
+    for (uint32_t i = 0; rc == STRATA_OK && i < files.count; i++) {
+        struct table_value_use said = value_files_next(&files).use;
+        rc = fault_or_end(v, verify_ordinals(v, &said, i));
+    }
+    return rc;
 }
 
 strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *text), void *ctx,
@@ -260,10 +326,12 @@ strata_rc table_verify(struct table *t, void (*fault)(void *ctx, const char *tex
     }
     if (rc == STRATA_OK) {
         verify_counts(&v);
+        rc = verify_values(&v);
     }
     if (filter != NULL) {
         cache_unpin(tf->env.cache, filter);
     }
+    value_list_release(&v.values);
     free(v.image);
     free(v.decoded);
     free(v.key);

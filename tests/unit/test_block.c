@@ -104,6 +104,48 @@ static void commits_up_to_the_greatest_fit(void **state)
     free(im.bytes);
 }
 
+static void a_block_of_puts_holds_nothing_else(void **state)
+{
+    (void)state;
+    struct kv_entry entries[2];
+    entries[0] = entry_of(text_slice("a"), text_slice("reference"), 7);
+    entries[0].kind = KV_PUT_SEPARATED;
+    entries[1] = entry_of(text_slice("b"), text_slice("value"), 8);
+    struct image im = image_of(entries, 2, false);
+    struct block b;
+    block_view(&b, im.bytes, im.count);
+    assert_int_equal(b.flags & (BLOCK_KINDS | BLOCK_PUTS), BLOCK_KINDS | BLOCK_PUTS);
+    assert_int_equal(block_check(im.bytes, im.count), STRATA_OK);
+    uint8_t *kind = (uint8_t *)(uintptr_t)b.rows + b.commit_bytes; // of the first row
+    assert_int_equal(*kind, KV_PUT_SEPARATED);
+    static const struct {
+        uint8_t kind;
+        strata_rc rc;
+    } cases[] = {{KV_PUT, STRATA_OK},
+                 {KV_DELETE, STRATA_CORRUPT},
+                 {KV_FLOOR, STRATA_CORRUPT},
+                 {KV_RANGE_DELETE, STRATA_VERSION},
+                 {6, STRATA_VERSION}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        *kind = cases[i].kind;
+        assert_int_equal(block_check(im.bytes, im.count), cases[i].rc);
+    }
+    free(im.bytes);
+}
+
+static void a_floor_is_of_history_and_has_no_value(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 3; which++) {
+        struct kv_entry e = entry_of(text_slice("a"), slice_of("v", which == 2), 7);
+        e.kind = KV_FLOOR;
+        e.end = which == 1 ? 0 : 9;
+        struct image im = image_of(&e, 1, which != 1);
+        assert_int_equal(block_check(im.bytes, im.count), which == 0 ? STRATA_OK : STRATA_CORRUPT);
+        free(im.bytes);
+    }
+}
+
 // Everything a reader does with a block that was accepted; the sanitizers watch.
 static void use_block(const struct image *im, const struct kv_entry *entries, uint32_t count)
 {
@@ -130,7 +172,7 @@ static void every_flipped_bit_is_refused_or_harmless(void **state)
 {
     (void)state;
     struct prng r = {11};
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 8; round++) {
         struct kv_entry entries[12];
         static char keys[12][40];
         for (uint32_t i = 0; i < 12; i++) {
@@ -141,6 +183,9 @@ static void every_flipped_bit_is_refused_or_harmless(void **state)
             entries[i].value_bytes = round < 2 ? 5 : (uint32_t)prng_below(&r, 6);
             entries[i].expiry = round == 3 ? 5 : 0;
             entries[i].kind = round >= 4 && i % 3 == 0 ? KV_DELETE : KV_PUT;
+            if (round >= 6) {
+                entries[i].kind = i % 2 == 0 ? KV_PUT_SEPARATED : KV_PUT;
+            }
             entries[i].end = round % 2 == 1 ? 200 : 0;
         }
         struct image im = image_of(entries, 12, round % 2 == 1);
@@ -174,6 +219,8 @@ int main(void)
         cmocka_unit_test(plain_entries_are_uniform_rows),
         cmocka_unit_test(versions_of_one_key_are_found_by_commit),
         cmocka_unit_test(commits_up_to_the_greatest_fit),
+        cmocka_unit_test(a_block_of_puts_holds_nothing_else),
+        cmocka_unit_test(a_floor_is_of_history_and_has_no_value),
         cmocka_unit_test(every_flipped_bit_is_refused_or_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 // Tables against a plain sorted list: what goes in comes out, by every way of asking.
 #include "unit/table_fixture.h"
 
+#include "kv/value_ref.h"
+
 #define LIST_MAX 4000
 
 struct list {
@@ -104,8 +106,14 @@ static void list_init(struct list *l, struct prng *r, enum key_style style, bool
             .kind = KV_PUT,
         };
         if (!alike && prng_one_in(r, 5)) {
-            e->kind = KV_DELETE;
+            e->kind = history && prng_one_in(r, 3) ? KV_FLOOR : KV_DELETE;
             e->value_bytes = 0;
+        } else if (!alike && prng_one_in(r, 3)) {
+            struct kv_value_ref ref = {1 + prng_below(r, 4), (uint32_t)l->count, 5000};
+            uint8_t raw[KV_VALUE_REF_BYTES_MAX];
+            e->kind = KV_PUT_SEPARATED;
+            e->value_bytes = kv_value_ref_encode(&ref, raw);
+            e->value = list_copy(l, raw, e->value_bytes);
         }
         while (history && l->count < count && prng_one_in(r, 2)) {
             l->entries[l->count] = *e;

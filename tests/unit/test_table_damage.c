@@ -2,6 +2,8 @@
 // must be one of the typed ones, and what is answered must be right.
 #include "unit/table_fixture.h"
 
+#include "kv/value_ref.h"
+
 #define ENTRIES 60
 
 struct subject {
@@ -9,7 +11,8 @@ struct subject {
     struct table_meta meta;
     struct mem_content *file;
     char keys[ENTRIES][12];
-    char values[ENTRIES][20];
+    char values[ENTRIES][20 + KV_VALUE_REF_BYTES_MAX];
+    uint32_t value_bytes[ENTRIES];
 };
 
 static void subject_init(struct subject *s, strata_compression how)
@@ -23,7 +26,15 @@ static void subject_init(struct subject *s, strata_compression how)
     for (uint64_t i = 0; i < ENTRIES; i++) {
         snprintf(s->keys[i], sizeof s->keys[i], "key%05u", (unsigned)i * 7);
         snprintf(s->values[i], sizeof s->values[i], "value%0*u", (int)(i % 10), (unsigned)i);
-        struct kv_entry e = entry_of(text_slice(s->keys[i]), text_slice(s->values[i]), 50 + i);
+        s->value_bytes[i] = (uint32_t)strlen(s->values[i]);
+        if (i % 4 == 0) {
+            struct kv_value_ref ref = {2 + i % 3, (uint32_t)(100 - i), 4000};
+            s->value_bytes[i] = kv_value_ref_encode(&ref, (uint8_t *)s->values[i]);
+        }
+        struct kv_entry e =
+            entry_of(text_slice(s->keys[i]), slice_of(s->values[i], s->value_bytes[i]), 50 + i);
+        e.kind = i % 4 == 0 ? KV_PUT_SEPARATED : KV_PUT;
+        e.expiry = i > 40 ? 9000000 : 0;
         assert_int_equal(table_writer_add(writer, &e, hash_key(kv_key(&e))), STRATA_OK);
     }
     const uint64_t commits[] = {30, 20};
@@ -45,6 +56,13 @@ static bool is_typed(strata_rc rc)
     return rc == STRATA_CORRUPT || rc == STRATA_VERSION;
 }
 
+static strata_rc count_ordinals(void *ctx, uint32_t ordinal, uint32_t chunks)
+{
+    (void)ordinal;
+    *(uint64_t *)ctx += chunks;
+    return STRATA_OK;
+}
+
 // Opens and reads everything. Returns the first error; everything before it was right.
 static strata_rc read_all(struct subject *s, const struct table_meta *meta)
 {
@@ -62,7 +80,7 @@ static strata_rc read_all(struct subject *s, const struct table_meta *meta)
     rc = kv_cursor_seek(c, slice_of(NULL, 0), false);
     while (rc == STRATA_OK) {
         assert_true(slice_equal(kv_key(c->at), text_slice(s->keys[i])));
-        assert_true(slice_equal(kv_value(c->at), text_slice(s->values[i])));
+        assert_true(slice_equal(kv_value(c->at), slice_of(s->values[i], s->value_bytes[i])));
         assert_int_equal(c->at->commit, 50 + i);
         i++;
         rc = kv_cursor_next(c);
@@ -79,6 +97,13 @@ static strata_rc read_all(struct subject *s, const struct table_meta *meta)
         assert_int_equal(lookup.entry.commit, 50 + i);
         os_epoch_leave();
     }
+    uint64_t ordinals = 0;
+    for (uint32_t k = 0; rc == STRATA_END && k < meta->use_count; k++) {
+        strata_rc list_rc = table_value_ordinals(t, meta->uses[k].file, count_ordinals, &ordinals);
+        rc = list_rc == STRATA_OK ? rc : list_rc;
+        assert_true(rc == STRATA_END || is_typed(rc));
+    }
+    assert_true(rc != STRATA_END || ordinals == ENTRIES / 4);
     table_unref(t);
     return rc == STRATA_END ? STRATA_OK : rc;
 }
