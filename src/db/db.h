@@ -498,6 +498,8 @@ struct shape_value_file space_value_file(const struct catalog *c, const struct v
 // A step of the task that lets tables leave unread and rewrites value files.
 bool space_task_step(struct os_task *task);
 void space_stop(strata_db *db); // the task is retired
+// Of one keyspace, or (NULL) of all.
+void space_total(strata_db *db, const struct strata_keyspace *only, strata_space *out);
 strata_rc db_space(strata_db *db, struct strata_keyspace *space,
                    strata_space *space_out) STRATA_MUST_CHECK;
 

@@ -199,60 +199,80 @@ void space_merge_begun_locked(struct strata_keyspace *space, const struct tree *
 
 // ---- for users
 
-// The bytes of value files that no edit has named yet.
-static uint64_t unflushed_value_bytes(const struct generation *g, uint64_t keyspace)
+// Adds the value files of the keyspace that no edit has named yet.
+static void add_unflushed(const struct generation *g, uint64_t keyspace, strata_space *sum)
 {
-    uint64_t bytes = 0;
     // Pairs with the release store of whoever adds a file.
     uint32_t count = atomic_load_explicit(&g->value_file_count, memory_order_acquire);
     for (uint32_t i = 0; i < count; i++) {
         if (value_file_keyspace(g->value_files[i]) == keyspace) {
-            bytes += value_file_bytes(g->value_files[i]);
+            uint64_t bytes = value_file_bytes(g->value_files[i]);
+            sum->value_bytes += bytes;
+            sum->live_bytes += bytes; // what of them is not is known when they are flushed
         }
     }
-    return bytes;
+}
+
+// Adds a keyspace to the sum; its bound without log and memtable.
+static void add_space_locked(strata_db *db, const struct strata_keyspace *space,
+                             const struct catalog_space *in, strata_space *sum)
+{
+    const struct space_sums *s = &space->sums;
+    strata_space one = {0};
+    uint64_t live = s->live_table_bytes + s->live_value_bytes;
+    uint64_t superseded = s->superseded.table_bytes + s->superseded.value_bytes + s->delete_bytes;
+    superseded = superseded < live ? superseded : live;
+    one.live_bytes = live - superseded;
+    one.value_bytes = s->value_file_bytes;
+    if (db->commit.active != NULL) {
+        add_unflushed(db->commit.active, space->number, &one);
+    }
+    for (uint32_t i = 0; i < db->mu.sealed_count; i++) {
+        add_unflushed(db->mu.sealed[i], space->number, &one);
+    }
+    one.history_bytes = s->history_table_bytes + s->history_value_bytes;
+    sum->live_bytes += one.live_bytes;
+    sum->history_bytes += one.history_bytes;
+    sum->superseded_bytes += superseded;
+    sum->delete_bytes += s->delete_bytes < superseded ? s->delete_bytes : superseded;
+    sum->dead_value_bytes += s->dead_value_bytes;
+    sum->table_bytes += s->live_table_bytes + s->history_table_bytes;
+    sum->value_bytes += one.value_bytes;
+    double needed = (double)one.live_bytes + (double)one.history_bytes;
+    sum->bound_bytes += (uint64_t)(needed * in->options.space_bound_percent / 100);
+    sum->debt_bytes += minus(superseded, s->budget.superseded_max) +
+                       minus(s->dead_value_bytes, s->budget.dead_value_max);
+}
+
+void space_total(strata_db *db, const struct strata_keyspace *only, strata_space *out)
+{
+    struct wal_stats log = {0};
+    *out = (strata_space){0};
+    if (db->wal != NULL) {
+        wal_stats(db->wal, &log);
+    }
+    os_mutex_lock(&db->mu.lock);
+    const struct catalog *c = db->edit.catalog;
+    for (uint32_t i = 0; i < c->space_count; i++) {
+        const struct strata_keyspace *space = space_by_number(db, c->spaces[i].number);
+        if (space != NULL && (only == NULL || only == space)) {
+            add_space_locked(db, space, &c->spaces[i], out);
+        }
+    }
+    os_mutex_unlock(&db->mu.lock);
+    out->log_bytes = log.held_bytes;
+    out->memtable_bytes = db->options.memtable_bytes;
+    out->disk_bytes = out->table_bytes + out->value_bytes + out->log_bytes;
+    out->bound_bytes += out->log_bytes + out->memtable_bytes;
 }
 
 strata_rc db_space(strata_db *db, struct strata_keyspace *given, strata_space *out)
 {
     struct strata_keyspace *space;
-    struct wal_stats log = {0};
     *out = (strata_space){0};
     strata_rc rc = space_resolve(db, given, &space);
-    if (rc != STRATA_OK) {
-        return rc;
+    if (rc == STRATA_OK) {
+        space_total(db, space, out);
     }
-    if (db->wal != NULL) {
-        wal_stats(db->wal, &log);
-    }
-    os_mutex_lock(&db->mu.lock);
-    const struct space_sums s = space->sums;
-    const struct catalog_space *in = catalog_space_find(db->edit.catalog, space->number);
-    uint32_t percent = in == NULL ? 100 : in->options.space_bound_percent;
-    uint64_t fresh = 0;
-    if (db->commit.active != NULL) {
-        fresh = unflushed_value_bytes(db->commit.active, space->number);
-    }
-    for (uint32_t i = 0; i < db->mu.sealed_count; i++) {
-        fresh += unflushed_value_bytes(db->mu.sealed[i], space->number);
-    }
-    os_mutex_unlock(&db->mu.lock);
-    uint64_t live = s.live_table_bytes + s.live_value_bytes;
-    uint64_t superseded = s.superseded.table_bytes + s.superseded.value_bytes + s.delete_bytes;
-    superseded = superseded < live ? superseded : live;
-    out->superseded_bytes = superseded;
-    out->delete_bytes = s.delete_bytes < superseded ? s.delete_bytes : superseded;
-    out->live_bytes = live - superseded + fresh;
-    out->history_bytes = s.history_table_bytes + s.history_value_bytes;
-    out->dead_value_bytes = s.dead_value_bytes;
-    out->table_bytes = s.live_table_bytes + s.history_table_bytes;
-    out->value_bytes = s.value_file_bytes + fresh;
-    out->log_bytes = log.held_bytes;
-    out->memtable_bytes = db->options.memtable_bytes;
-    out->disk_bytes = out->table_bytes + out->value_bytes + out->log_bytes;
-    double needed = (double)out->live_bytes + (double)out->history_bytes;
-    out->bound_bytes = (uint64_t)(needed * percent / 100) + out->log_bytes + out->memtable_bytes;
-    out->debt_bytes = minus(superseded, s.budget.superseded_max) +
-                      minus(s.dead_value_bytes, s.budget.dead_value_max);
-    return STRATA_OK;
+    return rc;
 }

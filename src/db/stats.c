@@ -47,6 +47,37 @@ static void gauge_log(const strata_db *db, uint64_t *values)
     values[METRIC_log_sync_us] = log.sync_ns / 1000;
 }
 
+static void gauge_values(strata_db *db, uint64_t *values)
+{
+    strata_space s;
+    space_total(db, NULL, &s);
+    values[METRIC_value_bytes] = s.value_bytes;
+    values[METRIC_dead_value_bytes] = s.dead_value_bytes;
+    values[METRIC_superseded_bytes] = s.superseded_bytes;
+    values[METRIC_delete_bytes] = s.delete_bytes;
+    values[METRIC_disk_bytes] = s.disk_bytes;
+    values[METRIC_bound_bytes] = s.bound_bytes;
+    values[METRIC_space_debt_bytes] = s.debt_bytes;
+    values[METRIC_seal_value_bytes] =
+        atomic_load_explicit(&db->seal_value_bytes, memory_order_relaxed);
+    os_mutex_lock(&db->mu.lock);
+    const struct catalog *c = db->edit.catalog;
+    values[METRIC_value_files] = c->value_file_count;
+    for (uint32_t i = 0; i < c->value_count; i++) {
+        values[METRIC_value_live_bytes] += c->values[i].live_bytes;
+        values[METRIC_value_history_bytes] += c->values[i].history_bytes;
+    }
+    if (db->commit.active != NULL) {
+        values[METRIC_value_files] +=
+            atomic_load_explicit(&db->commit.active->value_file_count, memory_order_relaxed);
+    }
+    for (uint32_t i = 0; i < db->mu.sealed_count; i++) {
+        values[METRIC_value_files] +=
+            atomic_load_explicit(&db->mu.sealed[i]->value_file_count, memory_order_relaxed);
+    }
+    os_mutex_unlock(&db->mu.lock);
+}
+
 static void gauge_all(strata_db *db, uint64_t *values)
 {
     uint64_t visible;
@@ -73,6 +104,7 @@ static void gauge_all(strata_db *db, uint64_t *values)
     values[METRIC_memory_budget] = db->memory.budget_bytes;
     values[METRIC_memory_used] = os_memory_used(&db->memory);
     gauge_log(db, values);
+    gauge_values(db, values);
     values[METRIC_debt_bytes] = atomic_load(&db->admission_debt);
     os_mutex_lock(&db->mu.lock);
     values[METRIC_memtables_sealed] = db->mu.sealed_count;
