@@ -202,11 +202,10 @@ void space_merge_begun_locked(struct strata_keyspace *space, const struct tree *
 // Adds the value files of the keyspace that no edit has named yet.
 static void add_unflushed(const struct generation *g, uint64_t keyspace, strata_space *sum)
 {
-    // Pairs with the release store of whoever adds a file.
-    uint32_t count = atomic_load_explicit(&g->value_file_count, memory_order_acquire);
+    uint32_t count = generation_value_files(g);
     for (uint32_t i = 0; i < count; i++) {
-        if (value_file_keyspace(g->value_files[i]) == keyspace) {
-            uint64_t bytes = value_file_bytes(g->value_files[i]);
+        if (g->value_files[i].keyspace == keyspace) {
+            uint64_t bytes = value_file_bytes(g->value_files[i].file);
             sum->value_bytes += bytes;
             sum->live_bytes += bytes; // what of them is not is known when they are flushed
         }
