@@ -100,8 +100,8 @@ strata_rc value_file_recover(const struct value_env *env, uint64_t number,
 // not there, torn or bad: the commit is missing.
 strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref *ref,
                                  uint64_t offset) STRATA_MUST_CHECK;
-// value_file_finish is then called on it, also when it was found finished: what was not taken is
-// cut off, and all of it synced. (Not for a read-only open.)
+// value_file_finish is then called on it, also when it was found finished: it is written anew under
+// its name, without what lies behind the last value that was taken. (Not for a read-only open.)
 
 // ---- finished files
 
