@@ -238,11 +238,9 @@ static strata_rc append_large(struct value_file *f, const struct chunk_append *a
     uint8_t *compressed = NULL;
     struct slice payload = a->chunk;
     if (a->method != COMPRESS_NONE) {
+        // Without memory it is stored as it is.
         compressed = alloc_array(compress_room(a->chunk.bytes), 1);
-        if (compressed == NULL) {
-            return alloc_failed("a compressed value", a->chunk.bytes);
-        }
-        size_t stored = compress_shared(a->method, a->chunk, compressed);
+        size_t stored = compressed == NULL ? 0 : compress_shared(a->method, a->chunk, compressed);
         payload = stored == 0 ? a->chunk : slice_of(compressed, stored);
     }
     strata_rc rc = write_record(f, a, header, payload, r_out);

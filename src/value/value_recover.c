@@ -252,15 +252,16 @@ static strata_rc write_anew(struct value_file *f, struct os_file *from, uint64_t
 
 static strata_rc finish_unfinished(struct value_file *f, struct value_index_builder *b)
 {
+    uint64_t begin = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
+    strata_rc rc = value_file_build_index(f, begin, b);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
     struct value_logical *logical = alloc_array(1, sizeof *logical);
     if (logical == NULL) {
         return alloc_failed("the record of a value file", sizeof *logical);
     }
-    uint64_t begin = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
-    strata_rc rc = value_file_build_index(f, begin, b);
-    if (rc == STRATA_OK) {
-        rc = write_anew(f, f->mu.file, begin, buffer_slice(&b->blocks));
-    }
+    rc = write_anew(f, f->mu.file, begin, buffer_slice(&b->blocks));
     if (rc != STRATA_OK) {
         free(logical);
         return rc;
