@@ -73,6 +73,58 @@ static strata_rc check_table(const struct view *v, const struct view_space *s, s
     return STRATA_OK;
 }
 
+struct use_check {
+    const struct catalog_value *value;
+    uint64_t ordinals;
+};
+
+static strata_rc check_ordinals(void *ctx, uint32_t ordinal, uint32_t chunks)
+{
+    struct use_check *c = ctx;
+    strata_rc rc = STRATA_OK;
+    for (uint32_t i = 0; i < chunks && rc == STRATA_OK; i++) {
+        bool holds = false;
+        rc = value_file_holds(c->value->in, c->value->file, ordinal + i, &holds);
+        if (rc == STRATA_OK && !holds) {
+            rc = fail(STRATA_CORRUPT, "value file %llu does not hold ordinal %u of %llu",
+                      (unsigned long long)value_file_meta(c->value->in)->file, ordinal + i,
+                      (unsigned long long)c->value->file);
+        }
+    }
+    c->ordinals += chunks;
+    return rc;
+}
+
+// I8: what the table refers to in value files is there, and counted.
+static strata_rc check_uses(const struct view *v, const struct view_space *s, struct table *t)
+{
+    const struct table_meta *m = table_meta(t);
+    strata_rc rc = STRATA_OK;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < m->use_count && rc == STRATA_OK; i++) {
+        const struct table_value_use *use = &m->uses[i];
+        struct use_check c = {catalog_value_find(v->catalog, use->file), 0};
+        bytes += use->bytes;
+        if (c.value == NULL || value_file_meta(c.value->in)->keyspace != s->keyspace->number) {
+            rc = fail(STRATA_CORRUPT, "table %llu refers to value file %llu, which is not there",
+                      (unsigned long long)m->file, (unsigned long long)use->file);
+        } else {
+            rc = table_value_ordinals(t, use->file, check_ordinals, &c);
+        }
+        if (rc == STRATA_OK && c.ordinals != use->records) {
+            rc = fail(STRATA_CORRUPT, "table %llu lists %llu values of file %llu, but counts %llu",
+                      (unsigned long long)m->file, (unsigned long long)c.ordinals,
+                      (unsigned long long)use->file, (unsigned long long)use->records);
+        }
+    }
+    if (rc == STRATA_OK && bytes != m->value_bytes) {
+        rc = fail(STRATA_CORRUPT, "table %llu refers to %llu bytes of values, but counts %llu",
+                  (unsigned long long)m->file, (unsigned long long)bytes,
+                  (unsigned long long)m->value_bytes);
+    }
+    return rc == STRATA_OK ? rc : broken(rc, 8, s->keyspace);
+}
+
 static strata_rc check_tables(const struct view *v, const struct view_space *s,
                               const struct tree *tree)
 {
@@ -82,6 +134,9 @@ static strata_rc check_tables(const struct view *v, const struct view_space *s,
             const struct run *run = tree->levels[l].runs[r];
             for (uint32_t i = 0; i < run->count && rc == STRATA_OK; i++) {
                 rc = check_table(v, s, run->tables[i]);
+                if (rc == STRATA_OK) {
+                    rc = check_uses(v, s, run->tables[i]);
+                }
             }
         }
     }
@@ -98,11 +153,19 @@ struct order_check {
 };
 
 // I5: for a key, newer sources hold newer commits, and a run holds it once. I6: no point lies under
-// a newer range delete of its own run. I7: intervals of history do not end before they begin.
+// a newer range delete of its own run. I7: intervals of history do not end before they begin. I11:
+// marks of what was trimmed stand in history alone, and hold nothing.
 static strata_rc check_entry(struct order_check *c, const struct kv_entry *e)
 {
     const struct source *source = &c->sources.list[c->merge.source];
     bool again = slice_equal(kv_key(e), buffer_slice(&c->key));
+    if (e->kind == KV_FLOOR && (source->rank != SOURCE_RANK_HISTORY || e->value_bytes != 0)) {
+        return broken(fail(STRATA_CORRUPT,
+                           "a mark of trimmed versions, commit %llu, in a live "
+                           "source or with a value",
+                           (unsigned long long)e->commit),
+                      11, c->space->keyspace);
+    }
     if (source->rank == SOURCE_RANK_HISTORY) {
         if (e->end < e->commit || e->commit == 0) {
             return broken(fail(STRATA_CORRUPT, "a version has the interval [%llu, %llu)",
@@ -183,17 +246,80 @@ static strata_rc check_order(strata_db *db, struct view *v, const struct view_sp
     return rc;
 }
 
+static uint64_t tree_uses(const struct tree *t, uint64_t logical)
+{
+    uint64_t bytes = 0;
+    for (uint32_t l = 0; l < t->level_count; l++) {
+        for (uint32_t r = 0; r < t->levels[l].count; r++) {
+            const struct run *run = t->levels[l].runs[r];
+            for (uint32_t i = 0; i < run->count; i++) {
+                const struct table_meta *m = table_meta(run->tables[i]);
+                for (uint32_t u = 0; u < m->use_count; u++) {
+                    bytes += m->uses[u].file == logical ? m->uses[u].bytes : 0;
+                }
+            }
+        }
+    }
+    return bytes;
+}
+
+// I9: what the catalog says is used of a value file is the sum over the tables, and no more than
+// what the file holds.
+static strata_rc check_value_sums(const struct view *v)
+{
+    const struct catalog *c = v->catalog;
+    for (uint32_t i = 0; i < c->value_count; i++) {
+        const struct catalog_value *value = &c->values[i];
+        uint64_t live = 0;
+        uint64_t history = 0;
+        for (uint32_t s = 0; s < c->space_count; s++) {
+            live += tree_uses(c->spaces[s].live, value->file);
+            history += tree_uses(c->spaces[s].history, value->file);
+        }
+        if (live != value->live_uses || history != value->history_uses ||
+            value->live_bytes + value->history_bytes > value->stored_bytes ||
+            value->live_bytes > live || value->history_bytes > history) {
+            return fail(STRATA_INTERNAL,
+                        "invariant I9: of %llu bytes in value file %llu live trees refer to %llu "
+                        "and history trees to %llu; counted are %llu and %llu",
+                        (unsigned long long)value->stored_bytes, (unsigned long long)value->file,
+                        (unsigned long long)live, (unsigned long long)history,
+                        (unsigned long long)value->live_uses,
+                        (unsigned long long)value->history_uses);
+        }
+    }
+    return STRATA_OK;
+}
+
+// I10: the durable floor is no later than what is flushed, and readers were told of it before.
+static strata_rc check_floor(const struct view *v, const struct view_space *s)
+{
+    uint64_t published = atomic_load_explicit(&s->keyspace->floor, memory_order_acquire);
+    if (s->floor > v->catalog->flushed_commit || s->floor > published) {
+        return broken(
+            fail(STRATA_INTERNAL, "the floor is %llu, but %llu is flushed and %llu was published",
+                 (unsigned long long)s->floor, (unsigned long long)v->catalog->flushed_commit,
+                 (unsigned long long)published),
+            10, s->keyspace);
+    }
+    return STRATA_OK;
+}
+
 strata_rc db_check(strata_db *db)
 {
     uint64_t visible;
     strata_rc rc = STRATA_OK;
     struct view *v = view_pin(db, &visible);
+    rc = check_value_sums(v);
     for (uint32_t i = 0; i < v->space_count && rc == STRATA_OK; i++) {
         const struct view_space *s = &v->spaces[i];
         if (s->keyspace == NULL) {
             continue;
         }
         rc = check_structure(v, s);
+        if (rc == STRATA_OK) {
+            rc = check_floor(v, s);
+        }
         if (rc == STRATA_OK) {
             rc = check_tables(v, s, s->live);
         }

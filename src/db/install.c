@@ -6,25 +6,13 @@
 #include "base/fail.h"
 #include "base/mutant.h"
 
-static bool has_value_file(const struct catalog *catalog, uint64_t file)
-{
-    for (uint32_t i = 0; i < catalog->value_file_count; i++) {
-        if (value_file_meta(catalog->value_files[i])->file == file) {
-            return true;
-        }
-    }
-    return false;
-}
-
 // The same for value files: those that were to leave have left with the keyspace.
 static void leave_out_dropped_values(struct edit *e, const struct catalog *catalog)
 {
     size_t kept = 0;
     for (size_t i = 0; i < e->value_count; i++) {
         struct edit_value *v = &e->values[i];
-        bool stays = v->add ? catalog_space_find(catalog, v->meta.keyspace) != NULL
-                            : has_value_file(catalog, v->file);
-        if (stays) {
+        if (catalog_space_find(catalog, v->keyspace) != NULL) {
             e->values[kept++] = *v;
             continue;
         }

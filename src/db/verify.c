@@ -1,24 +1,27 @@
 // strata_verify: every byte of a database that nobody has open. Writes nothing.
-#include "db/db.h"
+#include "db/verify.h"
 
 #include "base/alloc.h"
 #include "base/fail.h"
 
 #define VERIFY_FILES_MAX 64u
 
-struct verifier {
-    void (*fault)(void *ctx, const char *text);
-    void *ctx;
-    strata_verify_report *report;
-};
-
-static void verify_fault(void *ctx, const char *text)
+void verify_fault(void *ctx, const char *text)
 {
     struct verifier *v = ctx;
     v->report->faults++;
     if (v->fault != NULL) {
         v->fault(v->ctx, text);
     }
+}
+
+strata_rc verify_note(struct verifier *v, strata_rc rc)
+{
+    if (rc == STRATA_CORRUPT || rc == STRATA_VERSION) {
+        verify_fault(v, fail_text());
+        return STRATA_OK;
+    }
+    return rc;
 }
 
 static strata_rc verify_tree(struct verifier *v, const struct tree *t)
@@ -32,7 +35,10 @@ static strata_rc verify_tree(struct verifier *v, const struct tree *t)
                 v->report->files++;
                 v->report->blocks += blocks;
                 v->report->bytes += table_meta(run->tables[i])->bytes;
-                if (rc != STRATA_OK && rc != STRATA_CORRUPT) {
+                if (rc == STRATA_OK || rc == STRATA_CORRUPT) {
+                    rc = verify_references(v, run->tables[i]);
+                }
+                if (rc != STRATA_OK) {
                     return rc;
                 }
             }
@@ -48,17 +54,10 @@ static strata_rc verify_tree(struct verifier *v, const struct tree *t)
 static strata_rc verify_record(void *ctx, const struct wal_record *record)
 {
     struct verifier *v = ctx;
-    v->report->records++;
-    v->report->bytes += record->payload.bytes;
-    return STRATA_OK;
-}
-
-// A fault is counted and the rest goes on; any other error ends the verification.
-static strata_rc note(struct verifier *v, strata_rc rc)
-{
-    if (rc == STRATA_CORRUPT || rc == STRATA_VERSION) {
-        verify_fault(v, fail_text());
-        return STRATA_OK;
+    strata_rc rc = verify_logged_values(v, record);
+    if (rc == STRATA_OK) {
+        v->report->records++;
+        v->report->bytes += record->payload.bytes;
     }
     return rc;
 }
@@ -72,9 +71,12 @@ static strata_rc verify_all(struct verifier *v, const struct table_env *env)
         return fail(rc, "%s holds no database", env->dir->path);
     }
     if (rc != STRATA_OK) {
-        return note(v, rc);
+        return verify_note(v, rc);
     }
     v->report->files++;
+    v->env = (struct value_env){env->dir, env->cache, env->memory, env->files};
+    v->catalog = catalog;
+    rc = verify_value_files(v);
     for (uint32_t i = 0; i < catalog->space_count && rc == STRATA_OK; i++) {
         rc = verify_tree(v, catalog->spaces[i].live);
         if (rc == STRATA_OK) {
@@ -89,8 +91,9 @@ static strata_rc verify_all(struct verifier *v, const struct table_env *env)
         if (rc == STRATA_OK) {
             rc = db_compare_log(env->dir, catalog, catalog->edits, &found);
         }
-        rc = note(v, rc);
+        rc = verify_note(v, rc);
     }
+    verify_release(v);
     catalog_unref(catalog);
     return rc;
 }
@@ -99,7 +102,7 @@ strata_rc db_verify(struct os_machine *machine, const char *path,
                     void (*fault)(void *ctx, const char *text), void *ctx,
                     strata_verify_report *report_out)
 {
-    struct verifier v = {fault, ctx, report_out};
+    struct verifier v = {.fault = fault, .ctx = ctx, .report = report_out};
     struct os_memory memory;
     struct cache *cache = NULL;
     struct os_dir *dir = NULL;
