@@ -47,6 +47,54 @@ strata_rc strata_get_many(strata_db *db, const strata_read *how, size_t count,
     return rc == STRATA_OK ? db_get_many(db, &at, count, keys, values_out, rc_out) : rc;
 }
 
+strata_rc strata_value_open(strata_db *db, const strata_read *how, strata_slice key,
+                            strata_value_reader **reader_out)
+{
+    struct read_at at;
+    if (reader_out == NULL) {
+        return api_null("strata_value_open", "reader_out");
+    }
+    *reader_out = NULL;
+    strata_rc rc = db_usable(db);
+    if (rc == STRATA_OK) {
+        rc = api_check_key(key);
+    }
+    if (rc == STRATA_OK) {
+        rc = read_resolve(db, how, &at);
+    }
+    return rc == STRATA_OK ? value_reader_open(db, &at, api_slice(key), reader_out) : rc;
+}
+
+uint64_t strata_value_reader_bytes(const strata_value_reader *reader)
+{
+    return reader == NULL ? 0 : value_reader_bytes(reader);
+}
+
+uint64_t strata_value_reader_commit(const strata_value_reader *reader)
+{
+    return reader == NULL ? 0 : value_reader_commit(reader);
+}
+
+strata_rc strata_value_read(strata_value_reader *reader, uint64_t offset, void *to, size_t bytes,
+                            size_t *read_out)
+{
+    if (reader == NULL || read_out == NULL || (to == NULL && bytes > 0)) {
+        return api_null("strata_value_read", reader == NULL     ? "reader"
+                                             : read_out == NULL ? "read_out"
+                                                                : "to");
+    }
+    *read_out = 0;
+    strata_rc rc = db_usable(value_reader_db(reader));
+    return rc == STRATA_OK ? value_reader_read(reader, offset, to, bytes, read_out) : rc;
+}
+
+void strata_value_close(strata_value_reader *reader)
+{
+    if (reader != NULL && db_usable(value_reader_db(reader)) == STRATA_OK) {
+        value_reader_close(reader);
+    }
+}
+
 strata_rc strata_iter_open(strata_db *db, const strata_read *how, strata_iter **iter_out)
 {
     if (iter_out == NULL) {
@@ -125,7 +173,21 @@ strata_slice strata_iter_key(const strata_iter *iter)
 strata_slice strata_iter_value(const strata_iter *iter)
 {
     const struct kv_entry *e = iter == NULL ? NULL : iter_entry(iter);
-    return e == NULL ? (strata_slice){NULL, 0} : (strata_slice){e->value, e->value_bytes};
+    if (__builtin_expect(e != NULL && e->kind == KV_PUT, 1)) {
+        return (strata_slice){e->value, e->value_bytes};
+    }
+    if (e == NULL || usable_step(iter) != STRATA_OK) {
+        return (strata_slice){NULL, 0};
+    }
+    // What is read on demand is no part of what the caller sees as the iterator's state.
+    struct slice value = iter_value((strata_iter *)(uintptr_t)iter);
+    return (strata_slice){value.data, value.bytes};
+}
+
+strata_rc strata_iter_value_error(const strata_iter *iter)
+{
+    strata_rc rc = usable_iter(iter);
+    return rc == STRATA_OK ? iter_value_error(iter) : rc;
 }
 
 uint64_t strata_iter_commit(const strata_iter *iter)

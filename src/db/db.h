@@ -595,6 +595,7 @@ strata_rc value_reader_read(strata_value_reader *r, uint64_t offset, void *to, s
 uint64_t value_reader_bytes(const strata_value_reader *r);
 uint64_t value_reader_commit(const strata_value_reader *r);
 void value_reader_close(strata_value_reader *r);
+strata_db *value_reader_db(const strata_value_reader *r);
 uint64_t snapshot_commit(const strata_snapshot *s);
 strata_db *snapshot_db(const strata_snapshot *s);
 void snapshot_release(strata_snapshot *s);

@@ -4,7 +4,10 @@
 // history tree is asked too and the newest candidate wins.
 //
 // Inside an epoch nothing blocks. When a block is cold the view is pinned, the epoch is left for
-// the read, and the lookup goes on with the pinned block.
+// the read, and the lookup goes on with the pinned block. A separated value is read after the
+// epoch, from a file that is referred to.
+//
+// A put whose expiry has passed is absence, and hides what is older: it is judged last.
 #include "db/db.h"
 
 #include "base/alloc.h"
@@ -69,11 +72,12 @@ int64_t read_time_s(strata_db *db, const struct read_at *at)
 
 enum { VALUE_BUFFER = 0, VALUE_CAPACITY = 1 };
 
-strata_rc value_assign(strata_value *v, struct slice bytes, uint64_t commit)
+// Makes room in the value's own buffer.
+static inline strata_rc value_reserve(strata_value *v, size_t bytes)
 {
     size_t capacity = (size_t)(uintptr_t)v->owner[VALUE_CAPACITY];
-    if (bytes.bytes > capacity || v->owner[VALUE_BUFFER] == NULL) {
-        size_t wanted = bytes.bytes + bytes.bytes / 4 + 64;
+    if (bytes > capacity || v->owner[VALUE_BUFFER] == NULL) {
+        size_t wanted = bytes + bytes / 4 + 64;
         void *buffer = alloc_array(wanted, 1);
         if (buffer == NULL) {
             return alloc_failed("a value", wanted);
@@ -83,12 +87,33 @@ strata_rc value_assign(strata_value *v, struct slice bytes, uint64_t commit)
         // The capacity travels in a pointer-sized private member.
         v->owner[VALUE_CAPACITY] = (void *)(uintptr_t)wanted; // NOLINT(performance-no-int-to-ptr)
     }
+    return STRATA_OK;
+}
+
+static inline void value_set(strata_value *v, size_t bytes, uint64_t commit)
+{
+    v->data = v->owner[VALUE_BUFFER];
+    v->bytes = bytes;
+    v->commit = commit;
+}
+
+static inline void value_set_none(strata_value *v)
+{
+    v->data = NULL;
+    v->bytes = 0;
+    v->commit = 0;
+}
+
+strata_rc value_assign(strata_value *v, struct slice bytes, uint64_t commit)
+{
+    strata_rc rc = value_reserve(v, bytes.bytes);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
     if (bytes.bytes != 0) {
         memcpy(v->owner[VALUE_BUFFER], bytes.data, bytes.bytes);
     }
-    v->data = v->owner[VALUE_BUFFER];
-    v->bytes = bytes.bytes;
-    v->commit = commit;
+    value_set(v, bytes.bytes, commit);
     return STRATA_OK;
 }
 
@@ -98,21 +123,43 @@ struct getter {
     strata_db *db;
     const struct read_at *at;
     struct view *view;
-    bool pinned;                   // the view is: the lookup has left its first epoch once
+    bool fixed;    // the view is given and pinned for all lookups
+    bool pinned;   // the view is: the lookup has left its first epoch once
+    bool now;      // expiry is judged by the present, else by the commit's time
+    bool has_time; // by which expiry is judged:
+    int64_t time_s;
     struct cache_block *blocks[2]; // pinned for the present candidates
     uint32_t block_count;
     uint8_t *kept; // the present candidate's value, copied; or NULL
     struct table_stats_delta delta;
     uint32_t loads;
     struct kv_lookup lookup;
+    struct value_file *file; // of a separated value that was found, with a reference; or NULL
+    struct kv_value_ref ref;
 };
+
+static void getter_init(struct getter *g, strata_db *db, const struct read_at *at)
+{
+    g->db = db;
+    g->at = at;
+    g->fixed = false;
+    g->pinned = false;
+    g->now = at->commit == STRATA_NOW;
+    g->has_time = false;
+    g->block_count = 0;
+    g->kept = NULL; // only with a pinned view or blocks
+    g->delta = (struct table_stats_delta){0};
+    g->loads = 0;
+    g->file = NULL;
+}
 
 // The value of the present candidate may lie in a cached block that only this epoch keeps: before
 // the epoch ends it is copied.
 static strata_rc keep_candidate(struct getter *g)
 {
     struct kv_entry *e = &g->lookup.entry;
-    if (!g->lookup.found || e->kind != KV_PUT || (g->kept != NULL && e->value == g->kept)) {
+    bool has_value = g->lookup.found && (e->kind == KV_PUT || e->kind == KV_PUT_SEPARATED);
+    if (!has_value || (g->kept != NULL && e->value == g->kept)) {
         return STRATA_OK;
     }
     uint8_t *copy = alloc_array((size_t)e->value_bytes + 1, 1);
@@ -136,7 +183,7 @@ static strata_rc load_cold(struct getter *g, struct table *t, uint32_t block,
     if (rc != STRATA_OK) {
         return rc;
     }
-    if (!g->pinned) {
+    if (!g->pinned && !g->fixed) {
         view_ref(g->view);
         g->pinned = true;
     }
@@ -259,37 +306,119 @@ static strata_rc ask_all(struct getter *g)
     return rc;
 }
 
-static strata_rc getter_run(struct getter *g, struct slice key, uint64_t hash, strata_value *out)
+// In the epoch: the answer is no plain value. Takes the file of a separated one.
+static strata_rc take_answer(struct getter *g)
 {
-    strata_db *db = g->db;
-    uint64_t visible;
-    os_epoch_enter();
-    g->view = view_load(db, &visible);
-    g->lookup = (struct kv_lookup){.key = key, .hash = hash, .at = g->at->commit};
-    if (g->at->commit == STRATA_NOW) {
-        g->lookup.at = visible;
+    const struct kv_entry *e = &g->lookup.entry;
+    if (!g->lookup.found) {
+        return STRATA_NOT_FOUND;
     }
-    strata_rc rc = ask_all(g);
-    bool found = rc == STRATA_OK && g->lookup.found && g->lookup.entry.kind == KV_PUT;
-    if (found) {
-        rc = value_assign(out, kv_value(&g->lookup.entry), g->lookup.entry.commit);
+    if (e->kind == KV_FLOOR) {
+        return fail(STRATA_TRIMMED, "the version of the key at commit %llu is not kept any more",
+                    (unsigned long long)g->lookup.at);
     }
-    os_epoch_leave();
+    if (e->kind != KV_PUT_SEPARATED) {
+        return STRATA_NOT_FOUND;
+    }
+    strata_rc rc = kv_value_ref_decode(kv_value(e), &g->ref);
+    return rc == STRATA_OK ? view_value_file(g->view, g->ref.file, &g->file) : rc;
+}
+
+// A read as of a commit that the view does not hold whole any more.
+static strata_rc check_floor(const struct getter *g)
+{
+    uint32_t slot = g->at->space->slot;
+    uint64_t floor = slot < g->view->space_count ? g->view->spaces[slot].floor : 0;
+    if (g->now || g->at->registered || g->at->commit >= floor) {
+        return STRATA_OK;
+    }
+    return fail(STRATA_TRIMMED, "commit %llu lies before %llu, the oldest that is kept",
+                (unsigned long long)g->at->commit, (unsigned long long)floor);
+}
+
+// STRATA_NOT_FOUND when the value that was found has expired. Out of the epoch.
+static strata_rc judge_expiry(struct getter *g)
+{
+    if (!g->has_time) {
+        g->time_s = g->now ? db_now_s(g->db) : time_of_commit_s(g->db, g->at->commit);
+        g->has_time = true;
+    }
+    if (!is_expired(g->lookup.entry.expiry, g->time_s)) {
+        return STRATA_OK;
+    }
+    value_file_unref(g->file);
+    g->file = NULL;
+    return STRATA_NOT_FOUND;
+}
+
+// Out of the epoch.
+static void let_go(struct getter *g)
+{
     while (g->block_count > 0) {
-        cache_unpin(db->cache, g->blocks[--g->block_count]);
+        cache_unpin(g->db->cache, g->blocks[--g->block_count]);
     }
     if (g->pinned) {
-        view_unref(db, g->view);
+        view_unref(g->db, g->view);
         g->pinned = false;
-        free(g->kept);
-        g->kept = NULL;
     }
-    if (!found) {
-        out->data = NULL;
-        out->bytes = 0;
-        out->commit = 0;
+    free(g->kept);
+    g->kept = NULL;
+}
+
+// STRATA_OK with the value in *out, or with g->file set when it is to be read there.
+static strata_rc getter_run(struct getter *g, struct slice key, uint64_t hash, strata_value *out)
+{
+    struct kv_lookup *l = &g->lookup;
+    uint64_t visible;
+    strata_rc rc = STRATA_OK;
+    l->key = key;
+    l->hash = hash;
+    l->at = g->at->commit;
+    l->skipped = false;
+    l->found = false;
+    os_epoch_enter();
+    if (!g->fixed) {
+        g->view = view_load(g->db, &visible);
     }
-    return rc == STRATA_OK && !found ? STRATA_NOT_FOUND : rc;
+    if (l->at == STRATA_NOW) {
+        l->at = visible;
+    } else {
+        rc = check_floor(g);
+    }
+    rc = rc == STRATA_OK ? ask_all(g) : rc;
+    if (__builtin_expect(rc == STRATA_OK && l->found && l->entry.kind == KV_PUT, 1)) {
+        rc = value_assign(out, kv_value(&l->entry), l->entry.commit);
+    } else if (rc == STRATA_OK) {
+        rc = take_answer(g);
+    }
+    os_epoch_leave();
+    if (g->block_count > 0 || g->pinned) {
+        let_go(g);
+    }
+    if (rc == STRATA_OK && l->entry.expiry != 0) {
+        rc = judge_expiry(g);
+    }
+    if (rc != STRATA_OK) {
+        value_set_none(out);
+    }
+    return rc;
+}
+
+// Reads the separated value that was found.
+static strata_rc read_separated(struct getter *g, strata_value *out)
+{
+    strata_rc rc = value_reserve(out, g->ref.bytes);
+    if (rc == STRATA_OK) {
+        rc = value_file_read(g->file, &g->ref, 0, out->owner[VALUE_BUFFER], g->ref.bytes);
+    }
+    value_file_unref(g->file);
+    g->file = NULL;
+    if (rc == STRATA_OK) {
+        value_set(out, g->ref.bytes, g->lookup.entry.commit);
+    } else {
+        value_set_none(out);
+    }
+    return rc;
 }
 
 static void count_gets(struct getter *g, uint64_t asked, uint64_t found)
@@ -308,26 +437,37 @@ static void count_gets(struct getter *g, uint64_t asked, uint64_t found)
 strata_rc db_get(strata_db *db, const struct read_at *at, struct slice key, strata_value *value_out)
 {
     struct getter g;
-    g.db = db;
-    g.at = at;
-    g.pinned = false;
-    g.block_count = 0;
-    g.kept = NULL;
-    g.delta = (struct table_stats_delta){0};
-    g.loads = 0;
+    getter_init(&g, db, at);
     strata_rc rc = getter_run(&g, key, hash_key(key), value_out);
+    if (g.file != NULL) {
+        rc = read_separated(&g, value_out);
+    }
     count_gets(&g, 1, rc == STRATA_OK);
     return rc;
 }
 
+strata_rc db_find_value(strata_db *db, const struct read_at *at, struct slice key,
+                        struct value_found *out)
+{
+    struct getter g;
+    getter_init(&g, db, at);
+    strata_rc rc = getter_run(&g, key, hash_key(key), &out->value);
+    out->file = g.file;
+    if (g.file != NULL) {
+        out->ref = g.ref;
+    }
+    out->commit = rc == STRATA_OK ? g.lookup.entry.commit : 0;
+    count_gets(&g, 1, rc == STRATA_OK);
+    return rc;
+}
+
+// ---- many at once
+
 // Asks for the memory that the lookups of a group will touch first, all at once.
-static void prefetch_group(strata_db *db, const struct read_at *at, const strata_slice *keys,
+static void prefetch_group(const struct view *v, uint32_t slot, const strata_slice *keys,
                            uint64_t *hashes, size_t count)
 {
-    uint64_t visible;
-    uint32_t slot = at->space->slot;
     os_epoch_enter();
-    const struct view *v = view_load(db, &visible);
     for (size_t i = 0; i < count; i++) {
         struct slice key = slice_of(keys[i].data, keys[i].bytes);
         hashes[i] = hash_key(key);
@@ -353,29 +493,92 @@ static void prefetch_group(strata_db *db, const struct read_at *at, const strata
     os_epoch_leave();
 }
 
+// The keys of a group, and those of their values that are separated and still to be read.
+struct group {
+    const strata_slice *keys;
+    strata_value *values;
+    strata_rc *rcs;
+    size_t count;
+    struct value_read reads[GET_MANY_GROUP];
+    size_t places[GET_MANY_GROUP]; // of each read: which key
+    uint64_t commits[GET_MANY_GROUP];
+    size_t read_count;
+};
+
+static void read_group(struct group *p)
+{
+    if (p->read_count == 0) {
+        return;
+    }
+    strata_rc first = value_read_many(p->reads, p->read_count);
+    (void)first; // the outcome of each read stands with it
+    for (size_t i = 0; i < p->read_count; i++) {
+        size_t k = p->places[i];
+        value_file_unref(p->reads[i].file);
+        p->rcs[k] = p->reads[i].rc;
+        if (p->rcs[k] == STRATA_OK) {
+            value_set(&p->values[k], p->reads[i].ref.bytes, p->commits[i]);
+        } else {
+            value_set_none(&p->values[k]);
+        }
+    }
+}
+
+static void get_group(struct getter *g, struct group *p)
+{
+    uint64_t hashes[GET_MANY_GROUP];
+    prefetch_group(g->view, g->at->space->slot, p->keys, hashes, p->count);
+    for (size_t k = 0; k < p->count; k++) {
+        struct slice key = slice_of(p->keys[k].data, p->keys[k].bytes);
+        p->rcs[k] = getter_run(g, key, hashes[k], &p->values[k]);
+        if (g->file == NULL) {
+            continue;
+        }
+        p->rcs[k] = value_reserve(&p->values[k], g->ref.bytes);
+        if (p->rcs[k] == STRATA_OK) {
+            p->places[p->read_count] = k;
+            p->commits[p->read_count] = g->lookup.entry.commit;
+            p->reads[p->read_count++] = (struct value_read){.file = g->file,
+                                                            .ref = g->ref,
+                                                            .to = p->values[k].owner[VALUE_BUFFER],
+                                                            .rc = STRATA_NO_MEMORY};
+        } else {
+            value_file_unref(g->file);
+            value_set_none(&p->values[k]);
+        }
+        g->file = NULL;
+    }
+    read_group(p);
+}
+
 strata_rc db_get_many(strata_db *db, const struct read_at *given, size_t count,
                       const strata_slice *keys, strata_value *values_out, strata_rc *rc_out)
 {
-    struct getter g = {.db = db};
+    struct getter g;
     struct read_at at = *given;
-    uint64_t hashes[GET_MANY_GROUP];
+    uint64_t visible;
     uint64_t found = 0;
     strata_rc worst = STRATA_OK;
-    if (at.commit == STRATA_NOW) { // one commit for all of them
-        at.commit = atomic_load_explicit(&db->visible, memory_order_acquire);
-    }
+    getter_init(&g, db, given);
+    // One commit and one view for all of them: a later view need not hold that commit whole.
+    g.view = view_pin(db, &visible);
+    g.fixed = true;
     g.at = &at;
+    at.commit = g.now ? visible : at.commit;
     for (size_t begin = 0; begin < count; begin += GET_MANY_GROUP) {
-        size_t group = count - begin < GET_MANY_GROUP ? count - begin : GET_MANY_GROUP;
-        prefetch_group(db, &at, keys + begin, hashes, group);
-        for (size_t i = 0; i < group; i++) {
-            size_t k = begin + i;
-            rc_out[k] =
-                getter_run(&g, slice_of(keys[k].data, keys[k].bytes), hashes[i], &values_out[k]);
-            found += rc_out[k] == STRATA_OK;
-            worst = worst == STRATA_OK && rc_out[k] < 0 ? rc_out[k] : worst;
+        struct group p;
+        p.keys = keys + begin;
+        p.values = values_out + begin;
+        p.rcs = rc_out + begin;
+        p.count = count - begin < GET_MANY_GROUP ? count - begin : GET_MANY_GROUP;
+        p.read_count = 0;
+        get_group(&g, &p);
+        for (size_t k = 0; k < p.count; k++) {
+            found += p.rcs[k] == STRATA_OK;
+            worst = worst == STRATA_OK && p.rcs[k] < 0 ? p.rcs[k] : worst;
         }
     }
+    view_unref(db, g.view);
     count_gets(&g, count, found);
     return worst;
 }
