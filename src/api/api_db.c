@@ -133,7 +133,7 @@ strata_rc strata_sync(strata_db *db)
     return rc == STRATA_OK ? db_sync(db) : rc;
 }
 
-strata_rc strata_compact(strata_db *db, strata_keyspace *keyspace,
+static strata_rc compact(strata_db *db, strata_keyspace *keyspace, bool values,
                          bool (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total),
                          void *ctx)
 {
@@ -142,7 +142,31 @@ strata_rc strata_compact(strata_db *db, strata_keyspace *keyspace,
     if (rc == STRATA_OK && keyspace != NULL) {
         rc = space_resolve(db, keyspace, &space);
     }
-    return rc == STRATA_OK ? db_compact(db, space, false, progress, ctx) : rc;
+    return rc == STRATA_OK ? db_compact(db, space, values, progress, ctx) : rc;
+}
+
+strata_rc strata_compact(strata_db *db, strata_keyspace *keyspace,
+                         bool (*progress)(void *ctx, uint64_t bytes_done, uint64_t bytes_total),
+                         void *ctx)
+{
+    return compact(db, keyspace, false, progress, ctx);
+}
+
+strata_rc strata_compact_values(strata_db *db, strata_keyspace *keyspace,
+                                bool (*progress)(void *ctx, uint64_t bytes_done,
+                                                 uint64_t bytes_total),
+                                void *ctx)
+{
+    return compact(db, keyspace, true, progress, ctx);
+}
+
+strata_rc strata_space_of(strata_db *db, strata_keyspace *keyspace, strata_space *space_out)
+{
+    strata_rc rc = db_usable(db);
+    if (rc == STRATA_OK && space_out == NULL) {
+        rc = api_null("strata_space_of", "space_out");
+    }
+    return rc == STRATA_OK ? db_space(db, keyspace, space_out) : rc;
 }
 
 strata_rc strata_wait_idle(strata_db *db)

@@ -231,6 +231,15 @@ uint64_t strata_newest_commit(strata_db *db)
                                       : atomic_load_explicit(&db->visible, memory_order_acquire);
 }
 
+strata_rc strata_oldest_commit(strata_db *db, strata_keyspace *keyspace, uint64_t *commit_out)
+{
+    strata_rc rc = db_usable(db);
+    if (rc == STRATA_OK && commit_out == NULL) {
+        rc = api_null("strata_oldest_commit", "commit_out");
+    }
+    return rc == STRATA_OK ? db_oldest_commit(db, keyspace, commit_out) : rc;
+}
+
 strata_rc strata_commit_at_time(strata_db *db, int64_t unix_us, uint64_t *commit_out)
 {
     strata_rc rc = db_usable(db);
