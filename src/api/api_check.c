@@ -58,10 +58,6 @@ strata_rc api_check_write(const strata_write *how)
         return fail(STRATA_INVALID, "strata_write.durability is %d, which is no strata_durability",
                     (int)how->durability);
     }
-    if (how->expires_unix_us < 0) {
-        return fail(STRATA_INVALID, "strata_write.expires_unix_us is %lld, before 1970",
-                    (long long)how->expires_unix_us);
-    }
     if ((how->flags & ~(uint32_t)STRATA_NO_WAIT) != 0) {
         return fail(STRATA_INVALID, "strata_write.flags has unknown bits 0x%x", how->flags);
     }

@@ -10,6 +10,8 @@
 #include "base/hash.h"
 #include "base/mutant.h"
 
+// The way of a commit of values beside their keys is one function: each call counts there.
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define OPS_ON_STACK 8u
 #define ENCODING_ON_STACK 1024u
 #define LOG_CHECK_COMMITS 256u // how often the size of the log is looked at
@@ -151,7 +153,9 @@ static uint64_t generation_value_bytes_max(const strata_db *db)
                                                     : GENERATION_VALUE_BYTES_MAX;
 }
 
-strata_rc commit_make_room_locked(strata_db *db, const strata_write *how, uint32_t slot_max)
+// Seals when the active generation is full, has no place for a slot, or the log has grown too long.
+static ALWAYS_INLINE strata_rc make_room_locked(strata_db *db, const strata_write *how,
+                                                uint32_t slot_max)
 {
     const struct generation *g = db->commit.active;
     bool full = slot_max >= g->capacity ||
@@ -192,8 +196,8 @@ static void publish_locked(strata_db *db, const struct wal_record *record)
 }
 
 // Checks that every keyspace of the ops can be written; gives the greatest slot.
-static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, uint32_t count,
-                                     uint32_t *slot_max_out)
+static ALWAYS_INLINE strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops,
+                                                   uint32_t count, uint32_t *slot_max_out)
 {
     uint32_t slot_max = 0;
     uint64_t checked = 0;
@@ -212,13 +216,13 @@ static strata_rc check_spaces_locked(strata_db *db, const struct batch_op *ops, 
     return STRATA_OK;
 }
 
-strata_rc commit_locked(strata_db *db, const strata_write *how, const struct incoming *in,
-                        uint64_t *commit_out)
+static ALWAYS_INLINE strata_rc commit_batch_locked(strata_db *db, const strata_write *how,
+                                                   const struct incoming *in, uint64_t *commit_out)
 {
     uint32_t slot_max = 0;
     strata_rc rc = check_spaces_locked(db, in->ops, in->kept, &slot_max);
     if (rc == STRATA_OK) {
-        rc = commit_make_room_locked(db, how, slot_max);
+        rc = make_room_locked(db, how, slot_max);
     }
     if (rc == STRATA_OK && in->own != NULL) {
         rc = values_make_place_locked(db);
@@ -243,6 +247,12 @@ strata_rc commit_locked(strata_db *db, const strata_write *how, const struct inc
         *commit_out = record.commit;
     }
     return rc;
+}
+
+strata_rc commit_locked(strata_db *db, const strata_write *how, const struct incoming *in,
+                        uint64_t *commit_out)
+{
+    return commit_batch_locked(db, how, in, commit_out);
 }
 
 strata_rc db_commit_space_locked(strata_db *db, struct slice ops, uint64_t *commit_out)
@@ -279,7 +289,8 @@ static void promise(strata_db *db, uint64_t commit)
     }
 }
 
-strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit, size_t bytes)
+static ALWAYS_INLINE strata_rc finish(strata_db *db, const strata_write *how, uint64_t commit,
+                                      size_t bytes)
 {
     metrics_add(&db->metrics, METRIC_commits, 1);
     metrics_add(&db->metrics, METRIC_commit_bytes, bytes);
@@ -296,6 +307,11 @@ strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
     return rc == STRATA_OK ? STRATA_OK : db_fail(db, rc);
 }
 
+strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit, size_t bytes)
+{
+    return finish(db, how, commit, bytes);
+}
+
 static strata_rc commit_ops(strata_db *db, const strata_write *how, const struct incoming *in,
                             uint64_t *commit_out)
 {
@@ -304,9 +320,9 @@ static strata_rc commit_ops(strata_db *db, const strata_write *how, const struct
         return rc;
     }
     os_mutex_lock(&db->commit.lock);
-    rc = commit_locked(db, how, in, commit_out);
+    rc = commit_batch_locked(db, how, in, commit_out);
     os_mutex_unlock(&db->commit.lock);
-    return rc == STRATA_OK ? commit_finish(db, how, *commit_out, in->payload.bytes) : rc;
+    return rc == STRATA_OK ? finish(db, how, *commit_out, in->payload.bytes) : rc;
 }
 
 strata_rc db_commit(strata_db *db, const strata_write *how, struct slice ops, uint32_t count,

@@ -23,11 +23,6 @@ strata_rc commit_locked(strata_db *db, const strata_write *how, const struct inc
 // Makes the commit durable as asked, counts it and reports its number.
 strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
                         size_t bytes) STRATA_MUST_CHECK;
-// Seals when the active generation is full, has no place for a slot, or the log has grown too long;
-// commit.lock held.
-strata_rc commit_make_room_locked(strata_db *db, const strata_write *how,
-                                  uint32_t slot_max) STRATA_MUST_CHECK;
-
 // Separates what is long enough among normalised ops. `separate_ops` says whether there is any.
 bool separate_ops(strata_db *db, struct batch_op *ops, uint32_t count);
 // Commits ops of which some are separated; they are changed. *commit_out is the commit's number, 0
