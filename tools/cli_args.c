@@ -9,12 +9,21 @@
 #include <string.h>
 
 #include "tools/cli.h"
+#include "tools/cli_time.h"
 
 const struct cli_option_spec cli_options[OPT_COUNT] = {
+    [OPT_AGE] = {"age", "TIME", "keep every commit of so long a time, e.g. 7d or 12h"},
+    [OPT_ALL] = {"all", NULL, "keep every version for ever"},
     [OPT_AS_OF] = {"as-of", "X", "read the state of an earlier commit or time"},
     [OPT_BATCH] = {"batch", "LINES", "lines that become one commit (default 1000)"},
     [OPT_BLOCK_BYTES] = {"block-bytes", "BYTES", "size of live blocks (default 4K)"},
     [OPT_COMPRESSION] = {"compression", "KIND", "none, lz4 or zstd"},
+    [OPT_EXPIRES_AT] = {"expires-at", "TIME",
+                        "the value ceases to be then: @1700000000, RFC 3339; or never"},
+    [OPT_EXPIRES_IN] = {"expires-in", "TIME",
+                        "the value ceases to be after so long, e.g. 90s, 1h30m or 7d"},
+    [OPT_EXPIRE_AFTER] = {"expire-after", "TIME",
+                          "how long a value lives by default, e.g. 30d; or never"},
     [OPT_FILE] = {"file", "FILE", "take the value from a file"},
     [OPT_FILTER_BITS] = {"filter-bits", "N", "filter bits for each key (default 10; 0: no filter)"},
     [OPT_FORMAT] = {"format", "F", "text, csv, tsv or jsonl (default: by the name of FILE)"},
@@ -31,17 +40,32 @@ const struct cli_option_spec cli_options[OPT_COUNT] = {
     [OPT_LINE_MAX] = {"line-max", "BYTES", "a longer line is a bad line (default 64M)"},
     [OPT_MEMORY] = {"memory", "BYTES", "memory budget, e.g. 64M"},
     [OPT_NAME] = {"name", "NAME", "what --resume knows this input by (default: its path)"},
+    [OPT_NONE] = {"none", NULL, "keep the present only"},
     [OPT_ON_BAD] = {"on-bad", "stop|skip", "what to do at a bad line (default stop)"},
+    [OPT_OUTPUT] = {"output", "FILE", "write exactly the value's bytes to a file"},
     [OPT_PREFIX] = {"prefix", "BYTES", "only keys that begin with this"},
     [OPT_RAW] = {"raw", NULL, "print exactly the value's bytes, no newline after them"},
     [OPT_RESUME] = {"resume", NULL, "go on after the last line that an earlier import committed"},
+    [OPT_RETAIN] = {"retain", "WHAT",
+                    "past versions to keep: all, none, N of each key, or an age like 7d"},
     [OPT_REVERSE] = {"reverse", NULL, "from the last key to the first"},
+    [OPT_SEPARATE_BYTES] = {"separate-bytes", "BYTES",
+                            "values of so many bytes go to value files (default 2K)"},
+    [OPT_SEPARATION] = {"separation", "on|off",
+                        "keep large values apart from their keys (default on)"},
     [OPT_SHAPE] = {"shape", "SHAPE", "lazy (cheap writes, the default) or leveled (cheap reads)"},
     [OPT_SIZE_RATIO] = {"size-ratio", "N", "bytes of a level over the one above (default 8)"},
     [OPT_SKIP] = {"skip", "N", "begin after line N of the input"},
+    [OPT_SPACE_BOUND] = {"space-bound", "PERCENT",
+                         "disk use over what is live and kept (default 150)"},
     [OPT_TABLES] = {"tables", NULL, "show every table"},
     [OPT_TO] = {"to", "KEY", "end before this key"},
     [OPT_VALUE] = {"value", "NAME", "the column or field that is the value (default: the record)"},
+    [OPT_VALUES] = {"values", NULL, "also write separated values anew, in the order of keys"},
+    [OPT_VALUE_COMPRESSION] = {"value-compression", "KIND",
+                               "of separated values: none (default), lz4 or zstd"},
+    [OPT_VERSIONS] = {"versions", "N",
+                      "keep the last N versions of each key; the present one counts"},
     [OPT_WIDTH] = {"width", "N", "cut values after N characters"},
 };
 
@@ -234,6 +258,20 @@ int args_choice(const struct cli_args *args, enum cli_option option, const char 
         snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : ", ", words[i]);
     }
     return args_usage(args, "--%s %s: it must be one of %s", cli_options[option].name, text, known);
+}
+
+int args_duration(const struct cli_args *args, enum cli_option option, uint64_t most,
+                  uint64_t *seconds_out)
+{
+    const char *text = args->option[option];
+    if (text == NULL) {
+        return CLI_OK;
+    }
+    if (!time_parse_duration(text, most, seconds_out) || *seconds_out == 0) {
+        return args_usage(args, "--%s %s: it must be a length of time, e.g. 90s, 1h30m or 7d",
+                          cli_options[option].name, text);
+    }
+    return CLI_OK;
 }
 
 int args_append(const struct cli_args *args, const char *what, const char *argument,

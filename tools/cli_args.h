@@ -14,10 +14,15 @@
 #include "tools/cli_text.h"
 
 enum cli_option {
+    OPT_AGE,
+    OPT_ALL,
     OPT_AS_OF,
     OPT_BATCH,
     OPT_BLOCK_BYTES,
     OPT_COMPRESSION,
+    OPT_EXPIRES_AT,
+    OPT_EXPIRES_IN,
+    OPT_EXPIRE_AFTER,
     OPT_FILE,
     OPT_FILTER_BITS,
     OPT_FORMAT,
@@ -33,17 +38,26 @@ enum cli_option {
     OPT_LINE_MAX,
     OPT_MEMORY,
     OPT_NAME,
+    OPT_NONE,
     OPT_ON_BAD,
+    OPT_OUTPUT,
     OPT_PREFIX,
     OPT_RAW,
     OPT_RESUME,
+    OPT_RETAIN,
     OPT_REVERSE,
+    OPT_SEPARATE_BYTES,
+    OPT_SEPARATION,
     OPT_SHAPE,
     OPT_SIZE_RATIO,
     OPT_SKIP,
+    OPT_SPACE_BOUND,
     OPT_TABLES,
     OPT_TO,
     OPT_VALUE,
+    OPT_VALUES,
+    OPT_VALUE_COMPRESSION,
+    OPT_VERSIONS,
     OPT_WIDTH,
     OPT_COUNT
 };
@@ -100,6 +114,9 @@ int args_bytes(const struct cli_args *args, enum cli_option option, uint64_t lea
 // One of `count` words; *index_out keeps its value when the option is not given.
 int args_choice(const struct cli_args *args, enum cli_option option, const char *const *words,
                 int count, int *index_out);
+// A length of time such as 7d, from a second on.
+int args_duration(const struct cli_args *args, enum cli_option option, uint64_t most,
+                  uint64_t *seconds_out);
 // Appends the bytes that an argument stands for: its own, or with --hex those of its hex digits.
 int args_append(const struct cli_args *args, const char *what, const char *argument,
                 struct text *out);

@@ -64,6 +64,31 @@ int cli_failed(strata_rc rc)
                        advice_for(rc));
 }
 
+int session_failed(const struct session *session, strata_rc rc)
+{
+    if (rc != STRATA_TRIMMED) {
+        return cli_failed(rc);
+    }
+    struct text text = {0};
+    text_append_str(&text, strata_error_text());
+    const char *path = session->args->operand[0];
+    uint64_t oldest = 0;
+    if (strata_oldest_commit(session->db, session->keyspace, &oldest) == STRATA_OK && oldest > 0) {
+        int64_t unix_us;
+        text_append_format(&text, "; the oldest commit that can be read is %llu",
+                           (unsigned long long)oldest);
+        if (strata_commit_time(session->db, oldest, &unix_us) == STRATA_OK) {
+            char time[TIME_TEXT_BYTES];
+            time_format(unix_us, time);
+            text_append_format(&text, " (%s)", time);
+        }
+    }
+    int code = cli_problem(CLI_FAILED, "%.*s; strata retain %s shows and changes what is kept",
+                           (int)text.bytes, text.data, path);
+    text_release(&text);
+    return code;
+}
+
 static int open_failed(const struct cli_args *args, strata_rc rc)
 {
     const char *path = args->operand[0];

@@ -26,6 +26,9 @@ int session_open(struct session *session, const struct cli_args *args, enum sess
 // Closes, and returns `code`, or another one when only the close failed.
 int session_close(struct session *session, int code);
 
+// As cli_failed; where a commit is no longer kept it says what is.
+int session_failed(const struct session *session, strata_rc rc);
+
 // What the operands say to read: the keyspace, and the commit of --as-of.
 int session_read(const struct session *session, strata_read *read_out);
 

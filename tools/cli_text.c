@@ -26,7 +26,7 @@ strata_slice text_slice(const struct text *text)
     return (strata_slice){text->data != NULL ? text->data : "", text->bytes};
 }
 
-static void text_reserve(struct text *text, size_t more)
+void text_reserve(struct text *text, size_t more)
 {
     if (more <= text->capacity - text->bytes) {
         return;

@@ -28,6 +28,8 @@ void text_release(struct text *text);
 void text_clear(struct text *text);
 strata_slice text_slice(const struct text *text);
 
+// Room for `more` bytes behind those that are there.
+void text_reserve(struct text *text, size_t more);
 void text_append(struct text *text, const void *data, size_t bytes);
 void text_append_str(struct text *text, const char *string);
 void text_append_format(struct text *text, const char *format, ...)

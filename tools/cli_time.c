@@ -184,6 +184,62 @@ void time_format(int64_t unix_us, char text_out[TIME_TEXT_BYTES])
              minutes < 0 ? '-' : '+', labs(minutes) / 60, labs(minutes) % 60);
 }
 
+static const struct {
+    char letter;
+    uint64_t seconds;
+} duration_units[] = {{'w', 604800}, {'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+#define DURATION_UNITS (sizeof duration_units / sizeof duration_units[0])
+
+// The number and the unit at *text, as seconds; false when there are none or they are over `most`.
+static bool take_duration_part(const char **text, uint64_t most, uint64_t *seconds_out)
+{
+    if (!isdigit((unsigned char)**text)) {
+        return false;
+    }
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(*text, &end, 10);
+    for (size_t i = 0; errno == 0 && i < DURATION_UNITS; i++) {
+        if (*end == duration_units[i].letter && number <= most / duration_units[i].seconds) {
+            *seconds_out = number * duration_units[i].seconds;
+            *text = end + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool time_parse_duration(const char *text, uint64_t most, uint64_t *seconds_out)
+{
+    uint64_t sum = 0;
+    do {
+        uint64_t part;
+        if (!take_duration_part(&text, most - sum, &part)) {
+            return false;
+        }
+        sum += part;
+    } while (*text != '\0');
+    *seconds_out = sum;
+    return true;
+}
+
+void time_format_duration(uint64_t seconds, char text_out[TIME_TEXT_BYTES])
+{
+    int used = 0;
+    text_out[0] = '\0';
+    for (size_t i = 1; i < DURATION_UNITS; i++) { // no weeks: 10d, not 1w3d
+        uint64_t number = seconds / duration_units[i].seconds;
+        if (number > 0) {
+            used += snprintf(text_out + used, TIME_TEXT_BYTES - (size_t)used, "%llu%c",
+                             (unsigned long long)number, duration_units[i].letter);
+            seconds %= duration_units[i].seconds;
+        }
+    }
+    if (used == 0) {
+        snprintf(text_out, TIME_TEXT_BYTES, "0s");
+    }
+}
+
 static int64_t read_clock(clockid_t clock)
 {
     struct timespec now;

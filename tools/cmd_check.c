@@ -109,9 +109,10 @@ int cmd_compact(const struct cli_args *args)
     }
     struct progress progress;
     progress_begin(&progress, "compacting", NULL, 0);
-    strata_rc rc =
-        strata_compact(session.db, args_has(args, OPT_KEYSPACE) ? session.keyspace : NULL,
-                       show_compaction, &progress);
+    strata_keyspace *keyspace = args_has(args, OPT_KEYSPACE) ? session.keyspace : NULL;
+    strata_rc rc = args_has(args, OPT_VALUES)
+                       ? strata_compact_values(session.db, keyspace, show_compaction, &progress)
+                       : strata_compact(session.db, keyspace, show_compaction, &progress);
     progress_clear(&progress);
     return session_close(&session, rc == STRATA_OK ? CLI_OK : cli_failed(rc));
 }

@@ -87,7 +87,7 @@ static int history_run(const struct session *session, const struct history_reque
     strata_history *history;
     strata_rc rc = strata_history_open_key(session->db, &how, text_slice(&request->key), &history);
     if (rc != STRATA_OK) {
-        return cli_failed(rc);
+        return session_failed(session, rc);
     }
     struct text line = {0};
     uint64_t count = 0;
@@ -109,7 +109,7 @@ static int history_run(const struct session *session, const struct history_reque
     strata_history_close(history);
     text_clear(&line);
     if (rc != STRATA_OK && rc != STRATA_END) {
-        code = cli_failed(rc);
+        code = session_failed(session, rc);
     } else if (count == 0 && request->limit > 0) {
         text_append_escaped(&line, text_slice(&request->key));
         code = cli_problem(CLI_NOT_FOUND, "the key \"%.*s\" has no version%s", (int)line.bytes,

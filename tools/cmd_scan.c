@@ -48,7 +48,7 @@ static int scan_run(const struct session *session, struct scan *scan)
     strata_iter *iter;
     strata_rc rc = strata_iter_open(session->db, &scan->how, &iter);
     if (rc != STRATA_OK) {
-        return cli_failed(rc);
+        return session_failed(session, rc);
     }
     struct text line = {0};
     uint64_t bytes = 0;
@@ -64,13 +64,17 @@ static int scan_run(const struct session *session, struct scan *scan)
             break;
         }
         append_entry(session->args, iter, &line);
+        rc = strata_iter_value_error(iter);
+        if (rc != STRATA_OK) {
+            break;
+        }
         bytes += line.bytes;
         count++;
         going = out_text(&line) && count < scan->limit;
         progress_update(&scan->progress, bytes, count);
     }
     progress_clear(&scan->progress);
-    int code = rc == STRATA_OK || rc == STRATA_END ? CLI_OK : cli_failed(rc);
+    int code = rc == STRATA_OK || rc == STRATA_END ? CLI_OK : session_failed(session, rc);
     strata_iter_close(iter);
     text_release(&line);
     return out_end(code);

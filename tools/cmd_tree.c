@@ -1,5 +1,7 @@
 // strata tree: draws keyspaces, their live and history trees, levels and runs.
 //
+// Under each keyspace stands also what its value files take, which belong to both of its trees.
+//
 // Tables arrive in order, so each line of the drawing is complete when a table of another keyspace,
 // tree, level or run arrives. Lines are kept until the end because the columns are aligned and a
 // branch is drawn by what follows it.
@@ -20,6 +22,7 @@ enum row_depth { ROW_KEYSPACE, ROW_TREE, ROW_LEVEL, ROW_RUN, ROW_TABLE, ROW_DEPT
 
 struct row {
     enum row_depth depth;
+    bool values; // of the value files: only the size counts
     char name[STRATA_KEYSPACE_NAME_BYTES_MAX + 16];
     uint32_t number;
     uint64_t tables;
@@ -232,6 +235,10 @@ static void append_row(const struct drawing *drawing, size_t index, struct text 
     text_append_format(line, "%*s", columns < NAME_COLUMNS ? NAME_COLUMNS - columns : 1, "");
     char size[32];
     progress_size_text(row->bytes, size, sizeof size);
+    if (row->values) {
+        text_append_format(line, "%7s  %10s\n", "", size);
+        return;
+    }
     text_append_format(line, "%7llu  %10s  %11llu  %6llu  ", (unsigned long long)row->tables, size,
                        (unsigned long long)row->entries, (unsigned long long)row->range_deletes);
     char commits[48];
@@ -245,6 +252,40 @@ static void append_row(const struct drawing *drawing, size_t index, struct text 
         append_key(line, &row->key_greatest);
     }
     text_append_str(line, "\n");
+}
+
+// Adds a row for the value files of the keyspace whose rows end before `index`.
+static strata_rc values_add(struct drawing *drawing, strata_db *db, size_t keyspace_row,
+                            size_t index)
+{
+    strata_keyspace *keyspace;
+    strata_space space = {0};
+    strata_rc rc = strata_keyspace_open(db, drawing->rows[keyspace_row].name, &keyspace);
+    if (rc == STRATA_OK) {
+        rc = strata_space_of(db, keyspace, &space);
+    }
+    if (rc != STRATA_OK || space.value_bytes == 0) {
+        return rc == STRATA_NOT_FOUND ? STRATA_OK : rc; // dropped meanwhile
+    }
+    row_add(drawing, ROW_TREE);
+    struct row *rows = drawing->rows;
+    memmove(rows + index + 1, rows + index, (drawing->count - 1 - index) * sizeof *rows);
+    rows[index] = (struct row){
+        .depth = ROW_TREE, .values = true, .name = "values", .bytes = space.value_bytes};
+    return STRATA_OK;
+}
+
+static strata_rc values_add_all(struct drawing *drawing, strata_db *db)
+{
+    size_t end = drawing->count;
+    strata_rc rc = STRATA_OK;
+    for (size_t i = drawing->count; rc == STRATA_OK && i-- > 0;) {
+        if (drawing->rows[i].depth == ROW_KEYSPACE) {
+            rc = values_add(drawing, db, i, end);
+            end = i;
+        }
+    }
+    return rc;
 }
 
 static int print_drawing(struct drawing *drawing)
@@ -276,6 +317,9 @@ int cmd_tree(const struct cli_args *args)
     struct drawing drawing = {.args = args};
     bool json = args_has(args, OPT_JSON);
     strata_rc rc = strata_tree(session.db, json ? json_table : draw_table, &drawing);
+    if (rc == STRATA_OK && !json) {
+        rc = values_add_all(&drawing, session.db);
+    }
     if (rc != STRATA_OK) {
         code = cli_failed(rc);
     } else {

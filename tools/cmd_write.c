@@ -1,19 +1,32 @@
 // strata put, delete, delete-range.
 #include "tools/commands.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tools/cli.h"
 #include "tools/cli_out.h"
+#include "tools/cli_progress.h"
 #include "tools/cli_session.h"
+#include "tools/cli_time.h"
+#include "tools/value_source.h"
 
-#define READ_BYTES (64u * 1024)
 #define KEY_BYTES_MAX 65535u
-#define VALUE_BYTES_MAX ((size_t)UINT32_MAX)
+
+// One write, as its arguments say.
+struct request {
+    struct text key; // or where a range begins
+    struct text end; // of a range
+    struct value_source value;
+    int64_t expires_unix_us;
+};
+
+static void request_release(struct request *request)
+{
+    text_release(&request->key);
+    text_release(&request->end);
+    value_source_release(&request->value);
+}
 
 static int print_commit(const struct cli_args *args, uint64_t commit)
 {
@@ -23,6 +36,23 @@ static int print_commit(const struct cli_args *args, uint64_t commit)
     out_text(&line);
     text_release(&line);
     return out_end(CLI_OK);
+}
+
+// Opens the database, lets `write` do its one write and prints the number of the commit.
+static int write_once(const struct cli_args *args, enum session_mode mode, struct request *request,
+                      int (*write)(strata_db *db, const strata_write *how, struct request *request))
+{
+    struct session session = {0};
+    uint64_t commit = 0;
+    int code = session_open(&session, args, mode);
+    if (code == CLI_OK) {
+        strata_write how = STRATA_WRITE_INIT;
+        how.keyspace = session.keyspace;
+        how.commit_out = &commit;
+        how.expires_unix_us = request->expires_unix_us;
+        code = session_close(&session, write(session.db, &how, request));
+    }
+    return code == CLI_OK ? print_commit(args, commit) : code;
 }
 
 // Checked before a database is opened or created for the key's sake.
@@ -40,114 +70,120 @@ static int take_key(const struct cli_args *args, const char *what, const char *a
     return code;
 }
 
-static int read_whole(const char *path, int descriptor, struct text *out)
+// --expires-in and --expires-at; without them the keyspace says it.
+static int take_expiry(const struct cli_args *args, int64_t *expires_out)
 {
-    char chunk[READ_BYTES];
-    for (;;) {
-        ssize_t got = read(descriptor, chunk, sizeof chunk);
-        if (got == 0) {
-            return CLI_OK;
-        }
-        if (got < 0 && errno != EINTR) {
-            return cli_problem(CLI_FAILED, "cannot read %s: %s", path, strerror(errno));
-        }
-        if (got > 0) {
-            text_append(out, chunk, (size_t)got);
-        }
-        if (out->bytes > VALUE_BYTES_MAX) {
-            return cli_problem(CLI_USAGE, "%s is too long for a value, which has at most 4 GiB - 1",
-                               path);
-        }
+    const char *at = args->option[OPT_EXPIRES_AT];
+    const char *in = args->option[OPT_EXPIRES_IN];
+    if (at != NULL && in != NULL) {
+        return args_usage(args, "give --expires-in or --expires-at, not both");
     }
+    const char *given = at != NULL ? at : in;
+    if (given != NULL && strcmp(given, "never") == 0) {
+        *expires_out = STRATA_NEVER;
+        return CLI_OK;
+    }
+    if (in != NULL) {
+        uint64_t seconds = 0;
+        int code = args_duration(args, OPT_EXPIRES_IN, UINT32_MAX, &seconds);
+        *expires_out = time_now_us() + (int64_t)seconds * 1000000;
+        return code;
+    }
+    if (at != NULL) {
+        struct time_point point;
+        if (!time_parse(at, &point) || point.kind != TIME_MOMENT) {
+            return args_usage(args,
+                              "--expires-at %s: it must be Unix time (@1700000000), a time "
+                              "like 2026-11-22T17:30:00Z, or never",
+                              at);
+        }
+        if (point.unix_us <= time_now_us()) {
+            return args_usage(args, "--expires-at %s is in the past", at);
+        }
+        *expires_out = point.unix_us;
+    }
+    return CLI_OK;
 }
 
-static int read_file(const char *path, struct text *out)
+// ---------------------------------------------------------------------------------------------
+// put
+
+// A value that has not ended with its first piece goes to the engine piece by piece.
+static int put_pieces(strata_db *db, const strata_write *how, struct request *request)
 {
-    if (strcmp(path, "-") == 0) {
-        return read_whole("standard input", STDIN_FILENO, out);
+    struct value_source *value = &request->value;
+    struct progress progress;
+    strata_put_stream *stream;
+    progress_begin(&progress, "storing", NULL, value->bytes_known);
+    strata_rc rc = strata_put_begin(db, how, text_slice(&request->key), &stream);
+    if (rc != STRATA_OK) {
+        return cli_failed(rc);
     }
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-        return cli_problem(CLI_FAILED, "cannot open %s: %s", path, strerror(errno));
+    uint64_t done = 0;
+    int code = CLI_OK;
+    while (code == CLI_OK && rc == STRATA_OK && value->piece.bytes > 0) {
+        rc = strata_put_append(stream, value->piece.data, value->piece.bytes);
+        done += value->piece.bytes;
+        progress_update(&progress, done, 0);
+        if (rc == STRATA_OK) {
+            code = value_source_next(value);
+        }
     }
-    int code = read_whole(path, descriptor, out);
-    close(descriptor);
-    return code;
+    progress_clear(&progress);
+    if (code != CLI_OK || rc != STRATA_OK) {
+        code = code != CLI_OK ? code : cli_failed(rc);
+        strata_put_abort(stream);
+        return code;
+    }
+    rc = strata_put_finish(stream);
+    return rc == STRATA_OK ? CLI_OK : cli_failed(rc);
 }
 
-// The value that put is to store: an argument, a file or standard input. With --hex all of them
-// hold hex digits; a newline at the end of a file is not one of them.
-static int take_value(const struct cli_args *args, struct text *value)
+static int put(strata_db *db, const strata_write *how, struct request *request)
 {
-    const char *argument = args->operand_count > 2 ? args->operand[2] : NULL;
-    const char *path = args->option[OPT_FILE];
-    if ((argument == NULL) == (path == NULL)) {
-        return args_usage(args, argument == NULL ? "the value is missing: VALUE, - or --file FILE"
-                                                 : "give VALUE or --file FILE, not both");
+    if (request->value.more) {
+        return put_pieces(db, how, request);
     }
-    if (path == NULL && strcmp(argument, "-") != 0) {
-        return args_append(args, "value", argument, value);
-    }
-    path = path != NULL ? path : "-";
-    if (!args_has(args, OPT_HEX)) {
-        return read_file(path, value);
-    }
-    struct text digits = {0};
-    int code = read_file(path, &digits);
-    while (digits.bytes > 0 && digits.data[digits.bytes - 1] == '\n') {
-        digits.bytes--;
-    }
-    const char *problem;
-    if (code == CLI_OK && !text_append_unhex(value, text_slice(&digits), &problem)) {
-        code = args_usage(args, "%s has %s, and --hex was given", path, problem);
-    }
-    text_release(&digits);
-    return code;
+    strata_rc rc =
+        strata_put(db, how, text_slice(&request->key), text_slice(&request->value.piece));
+    return rc == STRATA_OK ? CLI_OK : cli_failed(rc);
 }
 
 int cmd_put(const struct cli_args *args)
 {
-    struct text key = {0};
-    struct text value = {0};
-    struct session session = {0};
-    uint64_t commit = 0;
-    int code = take_key(args, "key", args->operand[1], &key);
+    struct request request = {.value.descriptor = -1};
+    int code = take_key(args, "key", args->operand[1], &request.key);
     if (code == CLI_OK) {
-        code = take_value(args, &value);
+        code = take_expiry(args, &request.expires_unix_us);
     }
     if (code == CLI_OK) {
-        code = session_open(&session, args, SESSION_CREATE);
+        code = value_source_open(&request.value, args);
     }
     if (code == CLI_OK) {
-        strata_write how = STRATA_WRITE_INIT;
-        how.keyspace = session.keyspace;
-        how.commit_out = &commit;
-        strata_rc rc = strata_put(session.db, &how, text_slice(&key), text_slice(&value));
-        code = session_close(&session, rc == STRATA_OK ? CLI_OK : cli_failed(rc));
+        code = write_once(args, SESSION_CREATE, &request, put);
     }
-    text_release(&key);
-    text_release(&value);
-    return code == CLI_OK ? print_commit(args, commit) : code;
+    request_release(&request);
+    return code;
+}
+
+// ---------------------------------------------------------------------------------------------
+// delete and delete-range
+
+static int delete (strata_db *db, const strata_write *how, struct request *request)
+{
+    strata_rc rc = strata_delete(db, how, text_slice(&request->key));
+    return rc == STRATA_OK ? CLI_OK : cli_failed(rc);
 }
 
 int cmd_delete(const struct cli_args *args)
 {
-    struct text key = {0};
-    struct session session = {0};
-    uint64_t commit = 0;
-    int code = take_key(args, "key", args->operand[1], &key);
+    struct request request = {.value.descriptor = -1};
+    int code = take_key(args, "key", args->operand[1], &request.key);
     if (code == CLI_OK) {
-        code = session_open(&session, args, SESSION_WRITE);
+        code = write_once(args, SESSION_WRITE, &request, delete);
     }
-    if (code == CLI_OK) {
-        strata_write how = STRATA_WRITE_INIT;
-        how.keyspace = session.keyspace;
-        how.commit_out = &commit;
-        strata_rc rc = strata_delete(session.db, &how, text_slice(&key));
-        code = session_close(&session, rc == STRATA_OK ? CLI_OK : cli_failed(rc));
-    }
-    text_release(&key);
-    return code == CLI_OK ? print_commit(args, commit) : code;
+    request_release(&request);
+    return code;
 }
 
 // The range that the arguments name: two operands, --from and --to, or --prefix.
@@ -178,24 +214,20 @@ static int take_range(const struct cli_args *args, struct text *begin, struct te
     return code == CLI_OK ? take_key(args, "end of the range", to, end) : code;
 }
 
+static int delete_range(strata_db *db, const strata_write *how, struct request *request)
+{
+    strata_rc rc =
+        strata_delete_range(db, how, text_slice(&request->key), text_slice(&request->end));
+    return rc == STRATA_OK ? CLI_OK : cli_failed(rc);
+}
+
 int cmd_delete_range(const struct cli_args *args)
 {
-    struct text begin = {0};
-    struct text end = {0};
-    struct session session = {0};
-    uint64_t commit = 0;
-    int code = take_range(args, &begin, &end);
+    struct request request = {.value.descriptor = -1};
+    int code = take_range(args, &request.key, &request.end);
     if (code == CLI_OK) {
-        code = session_open(&session, args, SESSION_WRITE);
+        code = write_once(args, SESSION_WRITE, &request, delete_range);
     }
-    if (code == CLI_OK) {
-        strata_write how = STRATA_WRITE_INIT;
-        how.keyspace = session.keyspace;
-        how.commit_out = &commit;
-        strata_rc rc = strata_delete_range(session.db, &how, text_slice(&begin), text_slice(&end));
-        code = session_close(&session, rc == STRATA_OK ? CLI_OK : cli_failed(rc));
-    }
-    text_release(&begin);
-    text_release(&end);
-    return code == CLI_OK ? print_commit(args, commit) : code;
+    request_release(&request);
+    return code;
 }

@@ -11,6 +11,7 @@ int cmd_delete_range(const struct cli_args *args);
 int cmd_scan(const struct cli_args *args);
 int cmd_history(const struct cli_args *args);
 int cmd_keyspace(const struct cli_args *args);
+int cmd_retain(const struct cli_args *args);
 int cmd_import(const struct cli_args *args);
 int cmd_export(const struct cli_args *args);
 int cmd_stats(const struct cli_args *args);

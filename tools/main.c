@@ -16,13 +16,16 @@
 static const struct cli_command commands[] = {
     {"put", "DIR KEY VALUE|-", "store a value; creates the database",
      "Prints the number of the commit. - takes the value from standard input, --file FILE from a\n"
-     "file, byte for byte. The commit is on disk when the command ends.",
-     PRINTS | OPT_BIT(OPT_FILE) | OPT_BIT(OPT_HEX), 2, 3, cmd_put},
+     "file, byte for byte and in little memory, up to 4 GiB - 1. The commit is on disk when the\n"
+     "command ends.",
+     PRINTS | OPT_BIT(OPT_FILE) | OPT_BIT(OPT_HEX) | OPT_BIT(OPT_EXPIRES_IN) |
+         OPT_BIT(OPT_EXPIRES_AT),
+     2, 3, cmd_put},
     {"get", "DIR KEY", "print the value of a key, now or as of an earlier commit",
-     "Prints the value's bytes and a newline; with --raw the bytes alone. Ends with 1 when the "
-     "key\n"
-     "has no value.",
-     PRINTS | OPT_BIT(OPT_AS_OF) | OPT_BIT(OPT_HEX) | OPT_BIT(OPT_RAW), 2, 2, cmd_get},
+     "Prints the value's bytes and a newline; with --raw the bytes alone, with --output into a\n"
+     "file. Ends with 1 when the key has no value.",
+     PRINTS | OPT_BIT(OPT_AS_OF) | OPT_BIT(OPT_HEX) | OPT_BIT(OPT_RAW) | OPT_BIT(OPT_OUTPUT), 2, 2,
+     cmd_get},
     {"delete", "DIR KEY", "delete a key",
      "Prints the number of the commit; deleting a key that has no value is a commit too. What the\n"
      "key was before stays readable with get --as-of.",
@@ -42,13 +45,25 @@ static const struct cli_command commands[] = {
      "was.",
      PRINTS | OPT_BIT(OPT_AS_OF) | OPT_BIT(OPT_HEX) | OPT_BIT(OPT_LIMIT) | OPT_BIT(OPT_WIDTH), 2, 2,
      cmd_history},
-    {"keyspace", "list|create|drop DIR [NAME]", "list, create or drop keyspaces",
+    {"keyspace", "list|create|alter|drop DIR [NAME]", "list, create, change or drop keyspaces",
      "A keyspace is a map of its own with options of its own; commits go across all of them.\n"
-     "Dropping one ends its present and its past.",
+     "Dropping one ends its present and its past. alter changes --separation, --separate-bytes,\n"
+     "--value-compression, --retain, --expire-after and --space-bound; stored data follows as it "
+     "is\n"
+     "compacted. The other options are fixed when a keyspace is created.",
      SESSION_OPTIONS | OPT_BIT(OPT_JSON) | OPT_BIT(OPT_SHAPE) | OPT_BIT(OPT_COMPRESSION) |
          OPT_BIT(OPT_FILTER_BITS) | OPT_BIT(OPT_BLOCK_BYTES) | OPT_BIT(OPT_HISTORY_BLOCK_BYTES) |
-         OPT_BIT(OPT_LEVEL0_RUNS) | OPT_BIT(OPT_SIZE_RATIO),
+         OPT_BIT(OPT_LEVEL0_RUNS) | OPT_BIT(OPT_SIZE_RATIO) | OPT_BIT(OPT_SEPARATION) |
+         OPT_BIT(OPT_SEPARATE_BYTES) | OPT_BIT(OPT_VALUE_COMPRESSION) | OPT_BIT(OPT_RETAIN) |
+         OPT_BIT(OPT_EXPIRE_AFTER) | OPT_BIT(OPT_SPACE_BOUND),
      2, 3, cmd_keyspace},
+    {"retain", "DIR [KEYSPACE]", "show or change which past versions are kept",
+     "Without an option it shows what each keyspace keeps and its oldest commit. A change counts\n"
+     "from now on and asks nothing; it says what becomes unreadable. What was let go does not "
+     "come\n"
+     "back.",
+     PRINTS | OPT_BIT(OPT_ALL) | OPT_BIT(OPT_NONE) | OPT_BIT(OPT_VERSIONS) | OPT_BIT(OPT_AGE), 1, 2,
+     cmd_retain},
     {"import", "DIR FILE|-", "store the records of a file; creates the database",
      "Formats: text (key<TAB>value lines as export prints them), csv and tsv (with a header "
      "line),\n"
@@ -60,7 +75,8 @@ static const struct cli_command commands[] = {
      2, 2, cmd_import},
     {"export", "DIR [FILE|-]", "print a whole keyspace, so that import gives the same bytes back",
      NULL, PRINTS | OPT_BIT(OPT_AS_OF) | OPT_BIT(OPT_HEX), 1, 2, cmd_export},
-    {"stats", "DIR", "print every counter and gauge", NULL, PRINTS, 1, 1, cmd_stats},
+    {"stats", "DIR", "print where the bytes are, and every counter and gauge",
+     "With --keyspace the space of that keyspace only.", PRINTS, 1, 1, cmd_stats},
     {"tree", "DIR", "draw the levels and runs of the database",
      "With --keyspace only that keyspace.", PRINTS | OPT_BIT(OPT_TABLES), 1, 1, cmd_tree},
     {"check", "DIR", "check every invariant of the open database", NULL, PRINTS, 1, 1, cmd_check},
@@ -68,7 +84,9 @@ static const struct cli_command commands[] = {
      "Prints a line for each damaged place, and ends with 3 when there is any.",
      OPT_BIT(OPT_HELP) | OPT_BIT(OPT_JSON), 1, 1, cmd_verify},
     {"compact", "DIR", "merge everything until each level holds one run",
-     "With --keyspace only that keyspace.", SESSION_OPTIONS, 1, 1, cmd_compact},
+     "With --keyspace only that keyspace. With --values scans read value files from front to back\n"
+     "afterwards.",
+     SESSION_OPTIONS | OPT_BIT(OPT_VALUES), 1, 1, cmd_compact},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -109,7 +127,7 @@ static int print_command_help(const struct cli_command *command)
         char form[40];
         snprintf(form, sizeof form, "--%s %s", cli_options[i].name,
                  cli_options[i].value != NULL ? cli_options[i].value : "");
-        text_append_format(&text, "  %-26s %s\n", form, cli_options[i].help);
+        text_append_format(&text, "  %-29s %s\n", form, cli_options[i].help);
     }
     out_text(&text);
     text_release(&text);

@@ -122,12 +122,60 @@ static void what_is_printed_is_read_back(void **state)
     assert_string_equal(text, "2001-09-09T01:46:40.000001+00:00");
 }
 
+static void lengths_of_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t seconds;
+        const char *back; // NULL: the text itself
+    } good[] = {{"0s", 0, NULL},
+                {"90s", 90, "1m30s"},
+                {"1h30m", 5400, NULL},
+                {"7d", 604800, NULL},
+                {"10d", 864000, NULL},
+                {"2w", 1209600, "14d"},
+                {"1w1d", 691200, "8d"},
+                {"1d1d", 172800, "2d"},
+                {"4294967295s", 4294967295u, "49710d6h28m15s"}};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        uint64_t seconds;
+        char text[TIME_TEXT_BYTES];
+        assert_true(time_parse_duration(good[i].text, UINT32_MAX, &seconds));
+        assert_int_equal(seconds, good[i].seconds);
+        time_format_duration(seconds, text);
+        assert_string_equal(text, good[i].back != NULL ? good[i].back : good[i].text);
+        assert_true(time_parse_duration(text, UINT32_MAX, &seconds));
+        assert_int_equal(seconds, good[i].seconds);
+    }
+    static const char *const wrong[] = {"",
+                                        "7",
+                                        "d",
+                                        "7x",
+                                        "-1s",
+                                        "1h ",
+                                        "1.5h",
+                                        "1h30",
+                                        "s1",
+                                        "4294967296s",
+                                        "7102w",
+                                        "99999999999999999999s",
+                                        "4294967295s1s"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        uint64_t seconds;
+        if (time_parse_duration(wrong[i], UINT32_MAX, &seconds)) {
+            fail_msg("\"%s\" was taken for a length of time", wrong[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(digits_are_a_commit),     cmocka_unit_test(at_is_unix_time),
         cmocka_unit_test(zones_and_fractions),     cmocka_unit_test(no_zone_is_the_local_one),
         cmocka_unit_test(wrong_times_are_refused), cmocka_unit_test(what_is_printed_is_read_back),
+        cmocka_unit_test(lengths_of_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
