@@ -47,8 +47,8 @@ __attribute__((format(printf, 3, 4))) static bool differs(const struct compare *
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    snprintf(fault_out, STORE_FAULT_BYTES, "%s at commit %llu: %s", c->space->name,
-             (unsigned long long)c->at, what);
+    snprintf(fault_out, STORE_FAULT_BYTES, "%s at commit %llu (floor %llu): %s", c->space->name,
+             (unsigned long long)c->at, (unsigned long long)c->floor, what);
     return false;
 }
 

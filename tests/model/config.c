@@ -24,7 +24,7 @@ static void config_values(uint64_t n, strata_keyspace_options *o)
     o->separation = threshold == 0 ? STRATA_SEPARATION_OFF : STRATA_SEPARATION_ON;
     o->separate_bytes = threshold;
     o->value_compression = (strata_compression)prng_below(&random, 4);
-    o->space_bound_percent = prng_one_in(&random, 2) ? 110 : 150;
+    o->space_bound_percent = 200 + (uint32_t)prng_below(&random, 3) * 100;
 }
 
 strata_keyspace_options config_keyspace(uint64_t number, uint64_t i)

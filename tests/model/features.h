@@ -3,25 +3,25 @@
 #define MODEL_FEATURES_H
 
 #ifndef ENGINE_SEPARATES
-#define ENGINE_SEPARATES 0
+#define ENGINE_SEPARATES 1
 #endif
 #ifndef ENGINE_TRIMS
 #define ENGINE_TRIMS 0
 #endif
 #ifndef ENGINE_EXPIRES
-#define ENGINE_EXPIRES 0
+#define ENGINE_EXPIRES 1
 #endif
 #ifndef ENGINE_STREAMS
 #define ENGINE_STREAMS 0
 #endif
 #ifndef ENGINE_READERS
-#define ENGINE_READERS 0
+#define ENGINE_READERS 1
 #endif
 #ifndef ENGINE_ALTERS
-#define ENGINE_ALTERS 0
+#define ENGINE_ALTERS 1
 #endif
 #ifndef ENGINE_COMPACTS_VALUES
-#define ENGINE_COMPACTS_VALUES 0
+#define ENGINE_COMPACTS_VALUES 1
 #endif
 
 #endif

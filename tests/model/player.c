@@ -227,7 +227,7 @@ void player_alter(struct player *p, const struct script_op *op)
     } else if (op->b == 2) {
         o.value_compression = (strata_compression)(1 + op->c % 3);
     } else if (op->b == 3) {
-        o.space_bound_percent = 110 + (uint32_t)(op->c % 100);
+        o.space_bound_percent = 400 + (uint32_t)(op->c % 500);
     } else if (op->b == 4 && ENGINE_EXPIRES) {
         o.expire_seconds = op->c % 2 == 0 ? STRATA_NEVER_SECONDS : 1 + (uint32_t)(op->c % 3000);
         policy.expire_seconds = op->c % 2 == 0 ? 0 : o.expire_seconds;

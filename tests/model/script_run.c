@@ -231,7 +231,7 @@ bool script_run(const struct script *s, const struct config *config, char *fault
         // Nothing that is asked about whole seconds comes near the end of one.
         if (p->machine.wall_us % PLAYER_SECOND_US > PLAYER_SECOND_US / 2) {
             sim_machine_step_clock(&p->machine,
-                                   PLAYER_SECOND_US - p->machine.wall_us % PLAYER_SECOND_US,
+                                   PLAYER_SECOND_US - p->machine.wall_us % PLAYER_SECOND_US + 1000,
                                    PLAYER_SECOND_US * 1000);
         }
         p->op_began_us = p->machine.wall_us;
