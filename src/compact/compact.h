@@ -22,12 +22,19 @@ struct compact_trim {
     uint64_t *commits;
     int64_t *times_us;
     size_t count;
-    uint32_t versions; // keep the last so many of each key (with the present one); 0: no such rule
+    // Of each key what it is now and at least the last `versions` - 1 values before stay. Deletes
+    // are not counted; those between the values stay, too. 0: no such rule. Merges of history let
+    // go what is older, and put KV_FLOOR in its place.
+    uint32_t versions;
 };
-// Must the version [begin, end) stay? A receipt (begin == end) stays while the floor is below it.
-// `expiry` (0: never) ends a version as a delete would.
+// May somebody still ask for a commit of [begin, end) at which the version has not expired
+// (`expiry`, 0: never)? When not even without the expiry, the version goes. When only because of
+// it, it goes on as a delete: an older version of the key may have an end that is too late, and
+// must not be seen again. A receipt (begin == end) stays while the floor is below it.
 bool compact_trim_keeps(const struct compact_trim *t, uint64_t begin, uint64_t end,
                         uint64_t expiry);
+// Is there a registered commit in [begin, end)?
+bool compact_trim_registered(const struct compact_trim *t, uint64_t begin, uint64_t end);
 // Is a live put that was written at `begin` and expires at `expiry` absent for every read that may
 // still be asked? Then it counts as a delete.
 bool compact_trim_expired(const struct compact_trim *t, uint64_t begin, uint64_t expiry);
@@ -61,8 +68,11 @@ struct compact_env {
 struct compact_progress {
     uint64_t bytes_read, bytes_written; // table bytes, and value bytes of jobs that write values
     uint64_t entries_in, entries_out, ejected, receipts, dropped, tables_moved;
-    uint64_t blocks_passed; // taken over whole; their entries count as in and out
-    uint64_t blocks_handed; // of those, put into the cache because they were there before
+    uint64_t expired;        // puts that became deletes
+    uint64_t floors;         // versions that KV_FLOOR took the place of
+    uint64_t blocks_skipped; // left out unread behind a range delete: at least so many
+    uint64_t blocks_passed;  // taken over whole; their entries count as in and out
+    uint64_t blocks_handed;  // of those, put into the cache because they were there before
 };
 
 // ---- flush
@@ -120,10 +130,11 @@ void merge_rewrite_values(struct merge *m);
 // ---- tables that leave unread
 
 // Makes the edit that takes out of a keyspace every table of which nothing must stay: history
-// tables outside of what is retained, and live tables that a newer range delete covers whole (and
-// whose versions are not retained) with nothing else in their way (architecture, section 5,
-// "excise"). `claims`: runs of jobs under way, whose tables are left alone. The edit also sets the
-// floor. *bytes_out: of the files that leave; 0: there is nothing to install.
+// tables outside of what is retained, and live tables without range deletes of which every key lies
+// under a newer range delete of a table, when nobody can ask for a commit between the oldest
+// version and that delete. `claims`: runs of jobs under way, whose tables are left alone. The edit
+// also sets the floor. *bytes_out: of the files that leave; 0: there is nothing to install. `space`
+// is of the catalog to which the edit is applied.
 strata_rc compact_excise(const struct compact_trim *trim, const struct catalog_space *space,
                          const struct shape_claims *claims, struct edit *e,
                          uint64_t *bytes_out) STRATA_MUST_CHECK;

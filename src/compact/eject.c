@@ -265,9 +265,6 @@ enum eject_verdict eject_point(struct eject_key *k, const struct kv_entry *p, bo
 
 bool eject_interval(struct eject_interval *k, struct kv_entry *e)
 {
-    if (e->kind == KV_FLOOR) {
-        return true;
-    }
     bool receipt = e->commit == e->end;
     if (k->any) {
         if (e->commit == k->newer) {

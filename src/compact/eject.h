@@ -10,7 +10,7 @@
 //     interval [p.commit, commit of its next newer in E).
 //   - Range deletes are all kept, whole stacks, except where last.
 //   - In history: the end of a version is brought down to the begin of the next newer version that
-//     is met, whatever that is; receipts stay as they are.
+//     is met, whatever that is, floors too; receipts stay as they are.
 //
 // The tests must see each of these planted faults fail (build with -DSTRATA_MUTANT=n):
 //   1  superseded deletes are dropped

@@ -32,8 +32,33 @@ static strata_rc flush_copy_spaces(struct edit *to, const struct edit *base)
 {
     for (size_t i = 0; i < base->space_count; i++) {
         const struct edit_space *s = &base->spaces[i];
-        strata_rc rc = s->drop ? edit_drop_space(to, s->number, s->commit)
-                               : edit_create_space(to, s->number, s->name, &s->options, s->commit);
+        strata_rc rc;
+        if (s->drop) {
+            rc = edit_drop_space(to, s->number, s->commit);
+        } else if (s->alter) {
+            rc = edit_alter_space(to, s->number, &s->options);
+        } else {
+            rc = edit_create_space(to, s->number, s->name, &s->options, s->commit);
+        }
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    return STRATA_OK;
+}
+
+static strata_rc flush_copy_values(struct edit *to, const struct edit *base)
+{
+    for (size_t i = 0; i < base->value_count; i++) {
+        const struct edit_value *v = &base->values[i];
+        strata_rc rc = v->add ? edit_add_value_file(to, &v->meta, v->open)
+                              : edit_remove_value_file(to, v->keyspace, v->file);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
+    for (size_t i = 0; i < base->floor_count; i++) {
+        strata_rc rc = edit_set_floor(to, base->floors[i].keyspace, base->floors[i].floor);
         if (rc != STRATA_OK) {
             return rc;
         }
@@ -69,6 +94,9 @@ static strata_rc flush_copy_base(struct edit *to, const struct edit *base)
         }
     }
     strata_rc rc = flush_copy_spaces(to, base);
+    if (rc == STRATA_OK) {
+        rc = flush_copy_values(to, base);
+    }
     return rc == STRATA_OK ? flush_copy_tables(to, base) : rc;
 }
 

@@ -5,6 +5,9 @@
 #include "base/fail.h"
 #include "base/mutant.h"
 
+// What a skip counts in a step's budget: a seek, and a block that was read for nothing.
+#define LIVE_PASS_SKIP_BYTES 4096u
+
 strata_rc live_pass_begin(struct live_pass *p, struct kv_cursor *const *cursors, uint32_t count,
                           size_t head_skip, const struct range_del *ranges, size_t range_count)
 {
@@ -85,23 +88,39 @@ static strata_rc live_pass_eject(struct live_pass *p, const struct kv_entry *e, 
         return STRATA_OK;
     }
     struct compact_progress *progress = p->live->set->progress;
-    if (!compact_trim_keeps(p->trim, e->commit, end, e->expiry)) {
+    struct kv_entry interval = *e;
+    interval.end = end;
+    if (!compact_trim_keeps(p->trim, e->commit, end, 0)) {
         progress->dropped++;
-        return STRATA_OK;
+        return output_set_trimmed(p->live->set, p->keyspace, p->trim);
+    }
+    if (!compact_trim_keeps(p->trim, e->commit, end, e->expiry)) {
+        strata_rc rc = pass_expire(p->live->set, p->keyspace, p->trim, &interval);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
     }
     if (e->commit == end) {
         progress->receipts++;
     } else {
         progress->ejected++;
     }
-    struct kv_entry interval = *e;
-    interval.end = end;
     return output_add(p->history, &interval);
 }
 
-static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *e)
+static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *given)
 {
     struct compact_progress *progress = p->live->set->progress;
+    const struct kv_entry *e = given;
+    struct kv_entry expired;
+    if (compact_trim_expired(p->trim, e->commit, e->expiry)) {
+        expired = *given;
+        e = &expired;
+        strata_rc rc = pass_expire(p->live->set, p->keyspace, p->trim, &expired);
+        if (rc != STRATA_OK) {
+            return rc;
+        }
+    }
     bool last = e->kind == KV_DELETE && !eject_older_may_hold(p->older, kv_key(e), &p->older_at);
     uint64_t end = 0;
     progress->entries_in++;
@@ -130,6 +149,9 @@ static bool live_pass_takes(struct live_pass *p, const struct kv_cursor *c,
                             const struct run_block *b)
 {
     struct slice first = buffer_slice(&p->key);
+    if (b->expiring && p->trim->floor != 0) {
+        return false;
+    }
     const struct kv_entry *other = kv_merge_runner_up(&p->merge);
     if (other != NULL && slice_compare(kv_key(other), b->last_key) <= 0) {
         return false;
@@ -157,11 +179,15 @@ static strata_rc live_pass_block(struct live_pass *p, uint64_t *bytes_out)
     if (rc != STRATA_OK || !live_pass_takes(p, c, &b)) {
         return rc;
     }
+    bool keeps = false;
     rc = run_cursor_raw_block(c, &raw);
     if (rc == STRATA_OK) {
+        rc = output_keeps_block(p->live, &raw, &keeps);
+    }
+    if (rc == STRATA_OK && keeps) {
         rc = output_add_block(p->live, &raw);
     }
-    if (rc == STRATA_OK) {
+    if (rc == STRATA_OK && keeps) {
         progress->entries_in += b.entries;
         progress->entries_out += b.entries;
         progress->blocks_passed++;
@@ -171,11 +197,66 @@ static strata_rc live_pass_block(struct live_pass *p, uint64_t *bytes_out)
     return rc;
 }
 
+// May all of the current source that the fragment covers go without being seen?
+static bool live_pass_goes(const struct live_pass *p, const struct range_fragment *f)
+{
+    const struct live_pass_commits *of = &p->commits[p->merge.source];
+    uint32_t i = f->count;
+    while (i > 0 && f->commits[i - 1] <= of->greatest) {
+        i--;
+    }
+    return i > 0 && !compact_trim_keeps(p->trim, of->least, f->commits[i - 1], 0);
+}
+
+// Leaves out what follows in the block at whose first entry the merge stands, and behind it, up to
+// the end of the range delete over the key, if that may be. The merge then stands on another entry.
+static strata_rc live_pass_skip(struct live_pass *p, bool *skipped_out)
+{
+    const struct range_fragment *f = p->rule.cover;
+    struct compact_progress *progress = p->live->set->progress;
+    struct run_block b;
+    *skipped_out = false;
+    if (p->commits == NULL || f == NULL || !live_pass_goes(p, f)) {
+        return STRATA_OK;
+    }
+    strata_rc rc = run_cursor_block(p->merge.cursors[p->merge.source], &b);
+    if (rc != STRATA_OK || slice_compare(b.last_key, f->end) >= 0) {
+        return rc;
+    }
+    *skipped_out = true;
+    progress->entries_in += b.entries;
+    progress->dropped += b.entries;
+    progress->blocks_skipped++;
+    rc = output_set_trimmed(p->live->set, p->keyspace, p->trim);
+    return rc == STRATA_OK ? kv_merge_skip_source(&p->merge, f->end) : rc;
+}
+
 // Is the current entry the first one of a block that lies inside of its table's bounds?
 static bool live_pass_at_block(const struct live_pass *p)
 {
     const struct kv_cursor *c = p->merge.cursors[p->merge.source];
     return c->at == c->block_first;
+}
+
+// The current entry is the first of another key. *slice_out as for live_pass_begin_key; *bytes_out
+// is 0 when the entry is still to be looked at: else the merge stands on the last one that is done,
+// or, when *moved_out, on one that is not.
+static strata_rc live_pass_key(struct live_pass *p, bool *slice_out, bool *moved_out,
+                               uint64_t *bytes_out)
+{
+    *bytes_out = 0;
+    *moved_out = false;
+    strata_rc rc = live_pass_begin_key(p, kv_key(p->merge.entry), slice_out);
+    if (rc != STRATA_OK || *slice_out || !live_pass_at_block(p)) {
+        return rc;
+    }
+    rc = live_pass_skip(p, moved_out);
+    if (rc >= 0 && *moved_out) {
+        *bytes_out = LIVE_PASS_SKIP_BYTES;
+    } else if (rc == STRATA_OK) {
+        rc = live_pass_block(p, bytes_out);
+    }
+    return rc;
 }
 
 strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_stop *stop_out)
@@ -188,24 +269,22 @@ strata_rc live_pass_run(struct live_pass *p, uint64_t budget_bytes, enum pass_st
             return STRATA_OK;
         }
         strata_rc rc = STRATA_OK;
-        uint64_t passed = 0;
+        uint64_t done = 0;
+        bool moved = false;
         if (!p->any || !slice_equal(kv_key(e), buffer_slice(&p->key))) {
             bool slice = false;
-            rc = live_pass_begin_key(p, kv_key(e), &slice);
+            rc = live_pass_key(p, &slice, &moved, &done);
+            used += done;
             if (rc == STRATA_OK && slice) {
                 *stop_out = PASS_SLICE;
                 return STRATA_OK;
             }
-            if (rc == STRATA_OK && live_pass_at_block(p)) {
-                rc = live_pass_block(p, &passed);
-                used += passed;
-            }
         }
-        if (rc == STRATA_OK && passed == 0) {
+        if (rc == STRATA_OK && done == 0) {
             used += pass_entry_bytes(e);
             rc = live_pass_entry(p, e);
         }
-        if (rc == STRATA_OK) {
+        if (rc == STRATA_OK && !moved) {
             rc = kv_merge_next(&p->merge);
         }
         if (rc < 0) {

@@ -3,13 +3,24 @@
 //
 // A block of a table passes through whole when the rule would keep each of its entries: no other
 // source has a key between its first and its last, no range delete of the inputs lies over any,
-// and it holds no delete that may end here.
+// it holds no delete that may end here, nothing in it can have expired, and its values may stay
+// where they are.
+//
+// A put that has expired for everybody who may still ask counts as a delete of the same commit.
+//
+// What a range delete of the inputs covers is left out unread, from a block on, when nobody can ask
+// for a commit between the source's oldest version and that delete. (Versions below it may then be
+// given an end that is too late, but no commit in between is asked for.)
 #ifndef COMPACT_LIVE_PASS_H
 #define COMPACT_LIVE_PASS_H
 
 #include "compact/eject.h"
 #include "compact/output.h"
 #include "kv/merge.h"
+
+struct live_pass_commits { // of what a source holds
+    uint64_t least, greatest;
+};
 
 struct live_pass {
     const struct compact_env *env;
@@ -19,6 +30,7 @@ struct live_pass {
     struct output *live;
     struct output *history;
     uint64_t slice_bytes; // a slice ends after a table when so much is complete; UINT64_MAX: never
+    const struct live_pass_commits *commits; // of each cursor; NULL: not known. Borrowed
     // Private.
     struct kv_merge merge;
     struct eject_ranges ranges;

@@ -33,13 +33,15 @@ struct merge {
     uint64_t bytes_total;
     struct merge_plan plan;
     size_t group_at;
-    size_t table_at;             // tables before it are taken
-    struct table **group_tables; // of the group in work, by input
-    size_t charged_bytes;        // to the budget, for the group in work
+    size_t table_at;                                    // tables before it are taken
+    struct table **group_tables;                        // of the group in work, by input
+    struct live_pass_commits commits[MERGE_INPUTS_MAX]; // of the cursors over them
+    size_t charged_bytes;                               // to the budget, for the group in work
     struct eject_older older;
     struct output_set set;
-    struct output main;    // to the tree that is merged
-    struct output ejected; // of a live merge: to history
+    struct separate separate; // of the values on the way
+    struct output main;       // to the tree that is merged
+    struct output ejected;    // of a live merge: to history
     struct live_pass live_pass;
     struct history_pass history_pass;
 };
@@ -114,6 +116,22 @@ static void merge_place_outputs(struct merge *m, const struct catalog_space *spa
         .size_ratio = shape->size_ratio,
     };
     output_init(&m->ejected, &m->set, &m->space, &ejected);
+    separate_init(&m->separate, &m->set, &m->space);
+    m->main.separate = m->ejected.separate = &m->separate;
+}
+
+static struct merge_plan_rules merge_rules(const struct merge *m, const struct shape *shape)
+{
+    struct merge_plan_rules rules = {.history = m->history,
+                                     .read_all = m->job.rewrite,
+                                     .read_moved = m->history && m->trim.versions != 0,
+                                     .expires = m->trim.floor != 0,
+                                     .table_bytes = shape->table_bytes};
+    int64_t after_us = (int64_t)m->space.options.expire_seconds * 1000000;
+    if (rules.expires && after_us != 0 && m->trim.floor_time_us > after_us) {
+        rules.expired_us = m->trim.floor_time_us - after_us;
+    }
+    return rules;
 }
 
 static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space,
@@ -125,7 +143,8 @@ static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space
         rc = merge_note_older(m, &neighbour);
     }
     if (rc == STRATA_OK) {
-        rc = merge_plan_make(&m->plan, &m->job, m->history, shape->table_bytes);
+        struct merge_plan_rules rules = merge_rules(m, shape);
+        rc = merge_plan_make(&m->plan, &m->job, &rules);
     }
     if (rc != STRATA_OK) {
         return rc;
@@ -158,9 +177,11 @@ strata_rc merge_new(const struct compact_env *env, const struct catalog_space *s
     m->tree = tree;
     tree_ref(tree);
     output_set_init(&m->set, &m->env, &m->progress);
-    strata_rc rc = merge_set_up(m, space, shape);
+    // The tree is older than the trim: whoever registers later does so above what the tree holds,
+    // or at the floor or above.
+    strata_rc rc = m->env.trim(m->env.ctx, space->number, &m->trim);
     if (rc == STRATA_OK) {
-        rc = m->env.trim(m->env.ctx, space->number, &m->trim);
+        rc = merge_set_up(m, space, shape);
     }
     if (rc != STRATA_OK) {
         merge_free(m);
@@ -230,7 +251,8 @@ static strata_rc merge_install(struct merge *m, struct slice limit)
     while (m->table_at < m->plan.table_count && m->plan.tables[m->table_at].taken) {
         m->table_at++;
     }
-    return output_set_install(&m->set);
+    strata_rc rc = separate_finish(&m->separate);
+    return rc == STRATA_OK ? output_set_install(&m->set) : rc;
 }
 
 // ---- a group that is rewritten
@@ -260,6 +282,17 @@ static uint32_t merge_readahead(const struct merge *m)
     return share < MERGE_READAHEAD_BYTES ? (uint32_t)share : MERGE_READAHEAD_BYTES;
 }
 
+static struct live_pass_commits merge_commits(struct table *const *tables, size_t count)
+{
+    struct live_pass_commits all = {.least = UINT64_MAX};
+    for (size_t i = 0; i < count; i++) {
+        const struct table_meta *meta = table_meta(tables[i]);
+        all.least = meta->commit_least < all.least ? meta->commit_least : all.least;
+        all.greatest = meta->commit_greatest > all.greatest ? meta->commit_greatest : all.greatest;
+    }
+    return all;
+}
+
 static strata_rc merge_open_cursors(struct merge *m, const struct merge_group *g,
                                     struct kv_cursor **cursors, uint32_t *count_out)
 {
@@ -278,6 +311,7 @@ static strata_rc merge_open_cursors(struct merge *m, const struct merge_group *g
             }
         }
         if (filled != first) {
+            m->commits[count] = merge_commits(m->group_tables + first, filled - first);
             rc = run_cursor_open(m->env.tables.cache, m->group_tables + first, filled - first,
                                  false, merge_readahead(m), &cursors[count]);
             count += rc == STRATA_OK;
@@ -301,7 +335,8 @@ static strata_rc merge_begin_live(struct merge *m, const struct merge_group *g,
                                       .older = &m->older,
                                       .live = &m->main,
                                       .history = &m->ejected,
-                                      .slice_bytes = m->slice_bytes};
+                                      .slice_bytes = m->slice_bytes,
+                                      .commits = m->commits};
     struct live_pass_ranges ranges = {0};
     strata_rc rc = STRATA_OK;
     for (size_t i = g->first; i < g->first + g->count && rc == STRATA_OK; i++) {
@@ -337,6 +372,8 @@ static strata_rc merge_open_group(struct merge *m, const struct merge_group *g)
     }
     m->history_pass = (struct history_pass){.env = &m->env,
                                             .trim = &m->trim,
+                                            .tree = m->tree,
+                                            .job = &m->job,
                                             .keyspace = m->space.number,
                                             .out = &m->main,
                                             .slice_bytes = m->slice_bytes};
@@ -382,8 +419,14 @@ static strata_rc merge_rewrite_step(struct merge *m, const struct merge_group *g
 // A history table of which nothing must be kept just leaves.
 static bool merge_is_trimmed(const struct merge *m, const struct table_meta *meta)
 {
-    return m->history &&
-           !compact_trim_keeps(&m->trim, meta->commit_least, meta->end_greatest, 0);
+    return m->history && !compact_trim_keeps(&m->trim, meta->commit_least, meta->end_greatest, 0);
+}
+
+static strata_rc merge_edit_trim(struct merge *m, struct merge_table *t)
+{
+    m->progress.dropped += table_meta(t->table)->entries;
+    strata_rc rc = merge_edit_remove(m, t);
+    return rc == STRATA_OK ? output_set_trimmed(&m->set, m->space.number, &m->trim) : rc;
 }
 
 static strata_rc merge_pass_over(struct merge *m, const struct merge_group *g)
@@ -392,8 +435,7 @@ static strata_rc merge_pass_over(struct merge *m, const struct merge_group *g)
     struct merge_table *t = &m->plan.tables[g->first];
     m->group_at++;
     if (merge_is_trimmed(m, table_meta(t->table))) {
-        m->progress.dropped += table_meta(t->table)->entries;
-        return merge_edit_remove(m, t);
+        return merge_edit_trim(m, t);
     }
     if (g->kind == MERGE_STAY) {
         t->taken = true;
@@ -409,7 +451,7 @@ static strata_rc merge_relabel(struct merge *m)
     for (size_t i = 0; i < m->plan.table_count; i++) {
         struct merge_table *t = &m->plan.tables[i];
         strata_rc rc = merge_is_trimmed(m, table_meta(t->table))
-                           ? merge_edit_remove(m, t)
+                           ? merge_edit_trim(m, t)
                            : merge_edit_move(m, t, m->job.output_level, m->output_run);
         if (rc != STRATA_OK) {
             return rc;
@@ -449,6 +491,14 @@ strata_rc merge_step(struct merge *m, bool *done_out)
     return rc;
 }
 
+void merge_rewrite_values(struct merge *m)
+{
+    ASSERT(m->group_at == 0 && m->table_at == 0 && !m->open);
+    m->separate.rewrite = true;
+    m->job.relabel = false;
+    merge_plan_read_all(&m->plan);
+}
+
 const struct compact_progress *merge_progress(const struct merge *m)
 {
     return &m->progress;
@@ -472,6 +522,7 @@ void merge_free(struct merge *m)
     merge_close_group(m);
     output_release(&m->main);
     output_release(&m->ejected);
+    separate_release(&m->separate);
     output_set_release(&m->set);
     merge_plan_release(&m->plan);
     eject_older_release(&m->older);

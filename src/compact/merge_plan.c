@@ -1,6 +1,10 @@
 // Tables whose bounds overlap, directly or through others, form a group that must be rewritten. A
 // table that overlaps nothing moves unread, unless
 //   - it holds deletes that end here because no run is older, or
+//   - it may hold something that retention lets go: expired puts where no run is older, old
+//   versions
+//     in history; but what is in the output run already has been looked at when it came there, and
+//     is read again only when all of it has expired, or
 //   - it is small: then it is rewritten, so that small tables melt together. A small table that is
 //   in
 //     the output run already is rewritten only beside a group that is.
@@ -70,24 +74,36 @@ static uint64_t merge_group_bytes(const struct merge_plan *p, const struct merge
     return bytes;
 }
 
+// Is everything in the table a put that has expired?
+static bool merge_plan_expired(const struct merge_plan_rules *rules, const struct table_meta *meta)
+{
+    return rules->expired_us != 0 && meta->expiring == meta->entries &&
+           meta->range_fragments == 0 && meta->time_greatest_us <= rules->expired_us;
+}
+
 static enum merge_group_kind merge_plan_kind(const struct merge_plan *p,
                                              const struct shape_job *job,
-                                             const struct merge_group *g, bool history,
-                                             uint64_t small_bytes)
+                                             const struct merge_group *g,
+                                             const struct merge_plan_rules *rules)
 {
-    if (g->count > 1) {
+    if (g->count > 1 || rules->read_all) {
         return MERGE_REWRITE;
     }
     const struct merge_table *t = &p->tables[g->first];
     const struct table_meta *meta = table_meta(t->table);
-    if (job->to_last && !history && (meta->deletes != 0 || meta->range_fragments != 0)) {
+    bool ends = job->to_last && !rules->history;
+    if (ends &&
+        (meta->deletes != 0 || meta->range_fragments != 0 || merge_plan_expired(rules, meta))) {
         return MERGE_REWRITE;
     }
     if (job->inputs[t->input]->number == job->output_run &&
         job->input_levels[t->input] == job->output_level) {
         return MERGE_STAY;
     }
-    return meta->bytes < small_bytes ? MERGE_REWRITE : MERGE_MOVE;
+    if (rules->read_moved || (ends && rules->expires && meta->expiring != 0)) {
+        return MERGE_REWRITE;
+    }
+    return meta->bytes < rules->table_bytes / MERGE_SMALL_SHARE ? MERGE_REWRITE : MERGE_MOVE;
 }
 
 // A table that could stay or move is rewritten after all when it is small beside a rewritten group,
@@ -124,23 +140,30 @@ static void merge_plan_join(struct merge_plan *p, uint64_t small_bytes)
     p->group_count = kept;
 }
 
-strata_rc merge_plan_make(struct merge_plan *p, const struct shape_job *job, bool history,
-                          uint64_t table_bytes)
+strata_rc merge_plan_make(struct merge_plan *p, const struct shape_job *job,
+                          const struct merge_plan_rules *rules)
 {
     ASSERT(job->input_count > 0 && p->tables == NULL);
     strata_rc rc = merge_plan_list(p, job);
     if (rc != STRATA_OK) {
         return rc;
     }
-    uint64_t small_bytes = table_bytes / MERGE_SMALL_SHARE;
     for (size_t first = 0; first < p->table_count;) {
         struct merge_group g = {.first = first, .count = merge_plan_cluster(p, first)};
-        g.kind = merge_plan_kind(p, job, &g, history, small_bytes);
+        g.kind = merge_plan_kind(p, job, &g, rules);
         p->groups[p->group_count++] = g;
         first += g.count;
     }
-    merge_plan_join(p, small_bytes);
+    merge_plan_join(p, rules->table_bytes / MERGE_SMALL_SHARE);
     return STRATA_OK;
+}
+
+void merge_plan_read_all(struct merge_plan *p)
+{
+    if (p->table_count != 0) {
+        p->groups[0] = (struct merge_group){MERGE_REWRITE, 0, p->table_count};
+        p->group_count = 1;
+    }
 }
 
 void merge_plan_release(struct merge_plan *p)

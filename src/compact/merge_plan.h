@@ -31,10 +31,21 @@ struct merge_plan {
     uint64_t bytes; // of all input tables
 };
 
-// `table_bytes` is the size at which outputs are cut. Zero-initialise the plan; release it also
-// after an error.
-strata_rc merge_plan_make(struct merge_plan *p, const struct shape_job *job, bool history,
-                          uint64_t table_bytes) STRATA_MUST_CHECK;
+struct merge_plan_rules {
+    bool history;
+    bool read_all;        // no table goes unread
+    bool read_moved;      // tables that would move are read: something of them may go
+    bool expires;         // what has expired may go
+    int64_t expired_us;   // whole tables of expiring puts no younger than this have expired; 0: not
+                          // known of any
+    uint64_t table_bytes; // at which outputs are cut
+};
+
+// Zero-initialise the plan; release it also after an error.
+strata_rc merge_plan_make(struct merge_plan *p, const struct shape_job *job,
+                          const struct merge_plan_rules *rules) STRATA_MUST_CHECK;
+// Every table is read after all.
+void merge_plan_read_all(struct merge_plan *p);
 void merge_plan_release(struct merge_plan *p);
 
 #endif

@@ -22,7 +22,8 @@ static bool output_set_is_empty(const struct output_set *s)
 {
     const struct edit *e = &s->edit;
     return e->table_count == 0 && e->space_count == 0 && e->second_count == 0 &&
-           e->flushed_commit == 0 && e->log_first_segment == 0;
+           e->value_count == 0 && e->floor_count == 0 && e->flushed_commit == 0 &&
+           e->log_first_segment == 0;
 }
 
 strata_rc output_set_install(struct output_set *s)
@@ -39,10 +40,24 @@ strata_rc output_set_install(struct output_set *s)
     strata_rc rc = s->env->install(s->env->ctx, &s->edit);
     bool named = rc != STRATA_NO_SPACE && rc != STRATA_NO_MEMORY;
     s->file_count = named ? 0 : s->file_count;
+    while (named && s->value_count > 0) {
+        value_file_unref(s->values[--s->value_count]);
+    }
     s->bytes = 0;
+    s->trimmed = 0;
     edit_release(&s->edit);
     s->edit = (struct edit){0};
     return rc;
+}
+
+strata_rc output_set_trimmed(struct output_set *s, uint64_t keyspace,
+                             const struct compact_trim *trim)
+{
+    if (s->trimmed == keyspace || trim->floor == 0) {
+        return STRATA_OK;
+    }
+    s->trimmed = keyspace;
+    return edit_set_floor(&s->edit, keyspace, trim->floor);
 }
 
 void output_set_release(struct output_set *s)
@@ -54,9 +69,33 @@ void output_set_release(struct output_set *s)
         strata_rc ignored = os_dir_unlink(s->env->tables.dir, name);
         (void)ignored;
     }
+    for (size_t i = 0; i < s->value_count; i++) {
+        value_file_delete_at_close(s->values[i]);
+        value_file_unref(s->values[i]);
+    }
+    free(s->values);
     free(s->files);
     edit_release(&s->edit);
     *s = (struct output_set){0};
+}
+
+strata_rc output_set_add_values(struct output_set *s, struct value_file *file)
+{
+    if (s->value_count == s->value_capacity) {
+        size_t capacity = s->value_capacity == 0 ? 8 : s->value_capacity * 2;
+        struct value_file **values = alloc_resize(s->values, capacity, sizeof *values);
+        if (values == NULL) {
+            return alloc_failed("value files of a job", capacity * sizeof *values);
+        }
+        s->values = values;
+        s->value_capacity = capacity;
+    }
+    strata_rc rc = edit_add_value_file(&s->edit, value_file_meta(file), file);
+    if (rc == STRATA_OK) {
+        value_file_ref(file);
+        s->values[s->value_count++] = file;
+    }
+    return rc;
 }
 
 // Room for one more file beside those that are being written, so that a complete table is never
@@ -120,6 +159,7 @@ void output_release(struct output *o)
         table_writer_abandon(o->writer);
         output_forget_writer(o);
     }
+    separate_queue_release(&o->queue);
     free(o->hot);
     o->hot = NULL;
     o->hot_count = o->hot_capacity = 0;
@@ -183,8 +223,9 @@ static strata_rc output_open(struct output *o)
     return rc;
 }
 
-strata_rc output_add(struct output *o, const struct kv_entry *e)
+static strata_rc output_write(void *ctx, const struct kv_entry *e)
 {
+    struct output *o = ctx;
     if (o->writer == NULL) {
         strata_rc rc = output_open(o);
         if (rc != STRATA_OK) {
@@ -192,6 +233,26 @@ strata_rc output_add(struct output *o, const struct kv_entry *e)
         }
     }
     return table_writer_add(o->writer, e, hash_key(kv_key(e)));
+}
+
+strata_rc output_add(struct output *o, const struct kv_entry *e)
+{
+    return o->separate == NULL ? output_write(o, e)
+                               : separate_add(o->separate, &o->queue, e, output_write, o);
+}
+
+// The entries that wait for their values come before whatever is next.
+static strata_rc output_settle(struct output *o)
+{
+    return o->separate == NULL ? STRATA_OK
+                               : separate_drain(o->separate, &o->queue, output_write, o);
+}
+
+strata_rc output_keeps_block(const struct output *o, const struct table_raw_block *b,
+                             bool *keeps_out)
+{
+    *keeps_out = true;
+    return o->separate == NULL ? STRATA_OK : separate_keeps_block(o->separate, b, keeps_out);
 }
 
 // Notes the block that was written last.
@@ -214,13 +275,13 @@ static strata_rc output_note_hot(struct output *o, const struct table_raw_block 
 strata_rc output_add_block(struct output *o, const struct table_raw_block *b)
 {
     ASSERT(!o->place.history);
-    if (o->writer == NULL) {
-        strata_rc rc = output_open(o);
-        if (rc != STRATA_OK) {
-            return rc;
-        }
+    strata_rc rc = output_settle(o);
+    if (rc == STRATA_OK && o->writer == NULL) {
+        rc = output_open(o);
     }
-    strata_rc rc = table_writer_add_block(o->writer, b);
+    if (rc == STRATA_OK) {
+        rc = table_writer_add_block(o->writer, b);
+    }
     return rc == STRATA_OK && b->cached ? output_note_hot(o, b) : rc;
 }
 
@@ -257,8 +318,9 @@ static strata_rc output_hand_over(struct output *o, const struct table_meta *met
 
 strata_rc output_cut(struct output *o)
 {
-    if (o->writer == NULL) {
-        return STRATA_OK;
+    strata_rc rc = output_settle(o);
+    if (rc != STRATA_OK || o->writer == NULL) {
+        return rc;
     }
     struct output_set *s = o->set;
     const struct compact_env *env = s->env;
@@ -268,7 +330,7 @@ strata_rc output_cut(struct output *o)
     ASSERT(s->file_count < s->file_capacity);
     // Noted before: a finish that fails has closed the file, and leaves it for the set to remove.
     s->files[s->file_count++] = o->file;
-    strata_rc rc = table_writer_finish(writer, &meta);
+    rc = table_writer_finish(writer, &meta);
     if (rc != STRATA_OK) {
         return rc;
     }
@@ -286,4 +348,15 @@ strata_rc output_cut(struct output *o)
     table_unref(table);
     table_meta_release(&meta);
     return rc;
+}
+
+strata_rc pass_expire(struct output_set *s, uint64_t keyspace, const struct compact_trim *trim,
+                      struct kv_entry *e)
+{
+    e->kind = KV_DELETE;
+    e->value = NULL;
+    e->value_bytes = 0;
+    e->expiry = 0;
+    s->progress->expired++;
+    return output_set_trimmed(s, keyspace, trim);
 }

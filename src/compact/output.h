@@ -3,7 +3,7 @@
 #ifndef COMPACT_OUTPUT_H
 #define COMPACT_OUTPUT_H
 
-#include "compact/compact.h"
+#include "compact/separate.h"
 
 // ---- the edit in the making, and its files
 
@@ -13,8 +13,12 @@ struct output_set {
     struct edit edit;
     uint64_t *files; // complete, named by the edit, not installed
     size_t file_count, file_capacity;
-    uint64_t bytes;   // of those
+    struct value_file **values; // complete, named by the edit, not installed; held
+    size_t value_count, value_capacity;
+    uint64_t bytes;   // of those, and of values that are being written
     uint32_t writers; // tables being written
+    uint64_t
+        trimmed; // the keyspace whose floor the edit sets, because of what was dropped; 0: none
 };
 
 // env and progress are borrowed.
@@ -24,7 +28,12 @@ void output_set_init(struct output_set *s, const struct compact_env *env,
 // have become durable also when the install fails, so its files stay then: they are named by the
 // manifest, or the next open removes them.
 strata_rc output_set_install(struct output_set *s) STRATA_MUST_CHECK;
+// Something was let go as the trim allows: the edit says so, too.
+strata_rc output_set_trimmed(struct output_set *s, uint64_t keyspace,
+                             const struct compact_trim *trim) STRATA_MUST_CHECK;
 void output_set_release(struct output_set *s); // removes the files that were not installed
+// A finished value file that the edit's tables refer to.
+strata_rc output_set_add_values(struct output_set *s, struct value_file *file) STRATA_MUST_CHECK;
 
 // ---- one run being written
 
@@ -54,7 +63,9 @@ struct output {
     uint64_t file;               // of the writer
     struct output_hot *hot;      // of the writer
     size_t hot_count, hot_capacity;
-    uint32_t neighbour_at; // first table of the neighbour with upper > the last key
+    uint32_t neighbour_at;     // first table of the neighbour with upper > the last key
+    struct separate *separate; // what is done with values on the way; NULL: nothing. Borrowed
+    struct separate_queue queue;
 };
 
 // The space's name is borrowed.
@@ -65,6 +76,9 @@ void output_release(struct output *o); // removes an unfinished table
 // Should the table end before this key, which comes next and differs from the one before?
 bool output_is_full(struct output *o, struct slice key);
 strata_rc output_add(struct output *o, const struct kv_entry *e) STRATA_MUST_CHECK;
+// Would the block's entries be written as they are?
+strata_rc output_keeps_block(const struct output *o, const struct table_raw_block *b,
+                             bool *keeps_out) STRATA_MUST_CHECK;
 // Is a block of an input, behind which others can follow (`ahead`, with it), good enough as a block
 // of this run? Nothing is said of its keys.
 bool output_takes_block(const struct output *o, const struct run_block *b, uint32_t ahead);
@@ -81,6 +95,10 @@ enum pass_stop {
     PASS_SLICE,  // there is more; the open tables were cut before the next key
     PASS_END     // all is written; the open tables were not cut
 };
+
+// The entry, an expired put, goes on as a delete.
+strata_rc pass_expire(struct output_set *s, uint64_t keyspace, const struct compact_trim *trim,
+                      struct kv_entry *e) STRATA_MUST_CHECK;
 
 // What an entry counts in a step's budget: also a sea of empty values must end a step.
 static inline uint64_t pass_entry_bytes(const struct kv_entry *e)

@@ -20,14 +20,20 @@ static size_t trim_first_from(const struct compact_trim *t, uint64_t commit)
     return low;
 }
 
+bool compact_trim_registered(const struct compact_trim *t, uint64_t begin, uint64_t end)
+{
+    size_t first = trim_first_from(t, begin);
+    return first < t->count && t->commits[first] < end;
+}
+
 bool compact_trim_keeps(const struct compact_trim *t, uint64_t begin, uint64_t end, uint64_t expiry)
 {
+    if (begin > t->floor) {
+        return true; // what began after the floor is somebody's present
+    }
     bool expired = expiry != 0 && (int64_t)expiry <= t->floor_time_us;
     if (end > t->floor && !expired) {
         return true;
-    }
-    if (begin > t->floor) {
-        return true; // what began after the floor is somebody's present
     }
     size_t first = trim_first_from(t, begin);
     return first < t->count && t->commits[first] < end &&

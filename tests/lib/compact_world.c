@@ -31,14 +31,14 @@ struct source {
     struct compact_versions ranges[COMPACT_WORLD_KEYS];
 };
 
-static void versions_push(struct compact_versions *v, uint64_t commit, uint64_t end, uint8_t kind)
+static void versions_push(struct compact_versions *v, struct compact_version x)
 {
     if (v->count == v->capacity) {
         v->capacity = v->capacity == 0 ? 16 : v->capacity * 2;
         v->list = realloc(v->list, v->capacity * sizeof v->list[0]);
         assert_non_null(v->list);
     }
-    v->list[v->count++] = (struct compact_version){commit, end, kind};
+    v->list[v->count++] = x;
 }
 
 uint32_t compact_world_below(struct compact_world *w, uint32_t n)
@@ -101,7 +101,14 @@ static strata_rc compact_world_install(void *ctx, struct edit *e)
 static int64_t env_commit_time(void *ctx, uint64_t commit)
 {
     (void)ctx;
-    return (int64_t)commit * 1000;
+    return (int64_t)commit * COMPACT_WORLD_COMMIT_US;
+}
+
+// By which expiry is judged: whole seconds.
+static int64_t time_of(uint64_t commit)
+{
+    int64_t us = env_commit_time(NULL, commit);
+    return us - us % 1000000;
 }
 
 static int commit_compare(const void *a, const void *b)
@@ -116,7 +123,7 @@ static strata_rc env_trim(void *ctx, uint64_t keyspace, struct compact_trim *tri
     struct compact_world *w = ctx;
     assert_int_equal(keyspace, 1);
     *trim_out = (struct compact_trim){0};
-    if (w->retain_all) {
+    if (w->retention == COMPACT_WORLD_ALL) {
         return STRATA_OK;
     }
     trim_out->commits = alloc_zeroed(w->snapshot_count, sizeof(uint64_t));
@@ -125,10 +132,20 @@ static strata_rc env_trim(void *ctx, uint64_t keyspace, struct compact_trim *tri
         compact_trim_release(trim_out);
         return alloc_failed("a trim", w->snapshot_count * sizeof(uint64_t));
     }
-    trim_out->floor = w->commit;
     trim_out->count = w->snapshot_count;
     memcpy(trim_out->commits, w->snapshots, w->snapshot_count * sizeof(uint64_t));
     qsort(trim_out->commits, trim_out->count, sizeof(uint64_t), commit_compare);
+    for (size_t i = 0; i < trim_out->count; i++) {
+        trim_out->times_us[i] = time_of(trim_out->commits[i]);
+    }
+    if (w->retention == COMPACT_WORLD_VERSIONS) {
+        trim_out->versions = w->versions;
+    } else if (w->retention == COMPACT_WORLD_NONE) {
+        trim_out->floor = w->commit;
+    } else if (w->commit > COMPACT_WORLD_AGE_COMMITS) {
+        trim_out->floor = w->commit - COMPACT_WORLD_AGE_COMMITS;
+    }
+    trim_out->floor_time_us = trim_out->floor == 0 ? 0 : time_of(trim_out->floor);
     return STRATA_OK;
 }
 
@@ -140,6 +157,16 @@ static bool world_is_registered(const struct compact_world *w, uint64_t commit)
         }
     }
     return false;
+}
+
+static strata_rc env_value_file(void *ctx, uint64_t logical, struct value_file **file_out)
+{
+    const struct compact_world *w = ctx;
+    const struct catalog_value *v = catalog_value_find(w->catalog, logical);
+    assert_true(v != NULL || w->values != NULL);
+    *file_out = v != NULL ? v->in : w->values;
+    value_file_ref(*file_out);
+    return STRATA_OK;
 }
 
 static bool env_stopping(void *ctx)
@@ -170,6 +197,16 @@ static void world_open_dir(struct compact_world *w, uint64_t seed)
     assert_int_equal(machine->open_dir(machine, path, true, &w->dir), STRATA_OK);
 }
 
+// The table or value file of that number, if there is one.
+static void unlink_number(struct compact_world *w, uint64_t number)
+{
+    char name[FILE_NAME_BYTES];
+    file_name_make(name, FILE_TABLE, number);
+    assert_int_equal(os_dir_unlink(w->dir, name), STRATA_OK);
+    file_name_make(name, FILE_VALUE, number);
+    assert_int_equal(os_dir_unlink(w->dir, name), STRATA_OK);
+}
+
 static void world_close_dir(struct compact_world *w)
 {
     if (w->path[0] == 0) {
@@ -179,9 +216,7 @@ static void world_close_dir(struct compact_world *w)
         return;
     }
     for (uint64_t n = 1; n < w->next_file; n++) {
-        char name[FILE_NAME_BYTES];
-        file_name_make(name, FILE_TABLE, n);
-        assert_int_equal(os_dir_unlink(w->dir, name), STRATA_OK);
+        unlink_number(w, n);
     }
     os_dir_close(w->dir);
     assert_int_equal(rmdir(w->path), 0);
@@ -201,6 +236,7 @@ static void world_fill(struct compact_world *w, uint64_t seed)
                                   .install = compact_world_install,
                                   .commit_time = env_commit_time,
                                   .trim = env_trim,
+                                  .value_file = env_value_file,
                                   .stopping = env_stopping,
                                   .ctx = w};
     assert_int_equal(catalog_new(&w->catalog), STRATA_OK);
@@ -225,20 +261,23 @@ static void world_fill(struct compact_world *w, uint64_t seed)
 
 void compact_world_open(struct compact_world *w, uint64_t seed, bool retain_all)
 {
-    *w = (struct compact_world){.retain_all = retain_all, .next_file = 1, .next_run = 1};
+    *w = (struct compact_world){.retention = retain_all ? COMPACT_WORLD_ALL : COMPACT_WORLD_NONE,
+                                .versions = 1,
+                                .next_file = 1,
+                                .next_run = 1};
     world_fill(w, seed);
 }
 
 void compact_world_open_real(struct compact_world *w, uint64_t seed)
 {
-    *w = (struct compact_world){.retain_all = true, .next_file = 1, .next_run = 1};
+    *w = (struct compact_world){.versions = 1, .next_file = 1, .next_run = 1};
     const char *parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
     snprintf(w->path, sizeof w->path, "%s/strata_compact_XXXXXX", parent);
     world_fill(w, seed);
 }
 
 struct file_count {
-    uint32_t tables;
+    uint32_t tables, values;
 };
 
 static bool count_file(void *ctx, const char *name, bool regular)
@@ -246,8 +285,9 @@ static bool count_file(void *ctx, const char *name, bool regular)
     struct file_count *c = ctx;
     enum file_kind kind;
     uint64_t number;
-    if (regular && file_name_parse(name, &kind, &number) && kind == FILE_TABLE) {
-        c->tables++;
+    if (regular && file_name_parse(name, &kind, &number)) {
+        c->tables += kind == FILE_TABLE;
+        c->values += kind == FILE_VALUE;
     }
     return true;
 }
@@ -263,18 +303,25 @@ static uint32_t tree_tables(const struct tree *t)
     return n;
 }
 
-uint32_t compact_world_files(struct compact_world *w)
+static struct file_count count_files(struct compact_world *w)
 {
     os_epoch_drain();
     struct file_count c = {0};
     assert_int_equal(os_dir_list(w->dir, count_file, &c), STRATA_OK);
-    return c.tables;
+    return c;
+}
+
+uint32_t compact_world_files(struct compact_world *w)
+{
+    return count_files(w).tables;
 }
 
 void compact_world_expect_no_stray_files(struct compact_world *w)
 {
     const struct catalog_space *s = compact_world_space(w);
-    assert_int_equal(compact_world_files(w), tree_tables(s->live) + tree_tables(s->history));
+    struct file_count c = count_files(w);
+    assert_int_equal(c.tables, tree_tables(s->live) + tree_tables(s->history));
+    assert_int_equal(c.values, w->catalog->value_file_count + (w->values != NULL));
 }
 
 static bool tree_names(const struct tree *t, uint64_t file)
@@ -292,22 +339,55 @@ static bool tree_names(const struct tree *t, uint64_t file)
     return false;
 }
 
+static bool names_values(const struct compact_world *w, uint64_t file)
+{
+    bool names = w->values != NULL && w->values_number == file;
+    for (uint32_t i = 0; i < w->catalog->value_file_count; i++) {
+        names |= value_file_meta(w->catalog->value_files[i])->file == file;
+    }
+    return names;
+}
+
 void compact_world_remove_strays(struct compact_world *w)
 {
     os_epoch_drain();
     const struct catalog_space *s = compact_world_space(w);
     for (uint64_t n = 1; n < w->next_file; n++) {
-        if (!tree_names(s->live, n) && !tree_names(s->history, n)) {
-            char name[FILE_NAME_BYTES];
-            file_name_make(name, FILE_TABLE, n);
-            assert_int_equal(os_dir_unlink(w->dir, name), STRATA_OK);
+        if (!tree_names(s->live, n) && !tree_names(s->history, n) && !names_values(w, n)) {
+            unlink_number(w, n);
         }
     }
+}
+
+static void drop_values(struct compact_world *w, bool deletes)
+{
+    if (w->values != NULL && deletes) {
+        value_file_delete_at_close(w->values);
+    }
+    value_file_unref(w->values);
+    w->values = NULL;
+}
+
+void compact_world_alter(struct compact_world *w, strata_separation separation, uint32_t bytes,
+                         strata_compression compression)
+{
+    strata_keyspace_options change = STRATA_KEYSPACE_OPTIONS_INIT;
+    strata_keyspace_options options;
+    struct edit e = {0};
+    change.separation = separation;
+    change.separate_bytes = bytes;
+    change.value_compression = compression;
+    assert_int_equal(keyspace_options_alter(&compact_world_space(w)->options, &change, &options),
+                     STRATA_OK);
+    assert_int_equal(edit_alter_space(&e, 1, &options), STRATA_OK);
+    assert_int_equal(compact_world_install(w, &e), STRATA_OK);
+    edit_release(&e);
 }
 
 void compact_world_close(struct compact_world *w)
 {
     compact_world_expect_no_stray_files(w);
+    drop_values(w, true);
     memtable_free(w->memtable);
     catalog_unref(w->catalog);
     os_epoch_drain();
@@ -339,6 +419,26 @@ static void move_cluster(struct compact_world *w)
                                             : compact_world_below(w, places);
 }
 
+static void add_range(struct compact_world *w, uint32_t begin, uint32_t end)
+{
+    assert_int_equal(memtable_reserve(w->memtable, 1, 64), STRATA_OK);
+    memtable_delete_range(w->memtable, compact_world_key(w, begin), compact_world_key(w, end),
+                          w->commit);
+    for (uint32_t k = begin; k < end; k++) {
+        struct compact_versions *v = &w->naive[k];
+        if (v->count == 0 || v->list[v->count - 1].commit != w->commit) {
+            versions_push(v,
+                          (struct compact_version){.commit = w->commit, .kind = KV_RANGE_DELETE});
+        }
+    }
+}
+
+void compact_world_delete_range(struct compact_world *w, uint32_t begin, uint32_t end)
+{
+    w->commit++;
+    add_range(w, begin, end);
+}
+
 static void write_range(struct compact_world *w, uint8_t points[COMPACT_WORLD_KEYS])
 {
     bool all = w->cluster_keys == 0 || prng_one_in(&w->random, 6);
@@ -348,21 +448,36 @@ static void write_range(struct compact_world *w, uint8_t points[COMPACT_WORLD_KE
     uint32_t width = prng_one_in(&w->random, 3) ? COMPACT_WORLD_KEYS : 4;
     uint32_t end = begin + 1 + compact_world_below(w, width);
     end = end < last ? end : last;
-    assert_int_equal(memtable_reserve(w->memtable, 1, 64), STRATA_OK);
-    memtable_delete_range(w->memtable, compact_world_key(w, begin), compact_world_key(w, end),
-                          w->commit);
-    for (uint32_t k = begin; k < end; k++) {
-        points[k] = 0;
-        struct compact_versions *v = &w->naive[k];
-        if (v->count == 0 || v->list[v->count - 1].commit != w->commit) {
-            versions_push(v, w->commit, 0, KV_RANGE_DELETE);
-        }
-    }
+    memset(points + begin, 0, end - begin);
+    add_range(w, begin, end);
 }
 
-static void world_add(struct compact_world *w, uint32_t k, uint8_t kind)
+// As a commit does it: the value goes to the memtable's value file, a reference stands for it.
+static void separate_value(struct compact_world *w, struct kv_entry *e,
+                           uint8_t to[KV_VALUE_REF_BYTES_MAX])
+{
+    const strata_keyspace_options *options = &compact_world_space(w)->options;
+    if (e->kind != KV_PUT || options->separation != STRATA_SEPARATION_ON ||
+        e->value_bytes < options->separate_bytes) {
+        return;
+    }
+    if (w->values == NULL) {
+        struct value_env env = {w->dir, w->cache, &w->memory, w->files};
+        w->values_number = w->next_file++;
+        assert_int_equal(value_file_new(&env, w->values_number, 1, 7, &w->values), STRATA_OK);
+    }
+    struct value_place place;
+    assert_int_equal(value_file_append(w->values, kv_value(e), options->value_compression, &place),
+                     STRATA_OK);
+    e->kind = KV_PUT_SEPARATED;
+    e->value_bytes = kv_value_ref_encode(&place.ref, to);
+    e->value = to;
+}
+
+static void world_add(struct compact_world *w, uint32_t k, uint8_t kind, uint64_t expiry)
 {
     uint8_t value[512];
+    uint8_t ref[KV_VALUE_REF_BYTES_MAX];
     struct slice key = compact_world_key(w, k);
     struct kv_entry e = {.key = key.data,
                          .key_bytes = (uint32_t)key.bytes,
@@ -370,15 +485,24 @@ static void world_add(struct compact_world *w, uint32_t k, uint8_t kind)
                          .commit = w->commit,
                          .kind = kind};
     e.value_bytes = kind == KV_PUT ? (uint32_t)make_value(k, w->commit, value) : 0;
+    e.expiry = kind == KV_PUT ? expiry : 0;
+    separate_value(w, &e, ref);
     assert_int_equal(memtable_reserve(w->memtable, 1, key.bytes + e.value_bytes), STRATA_OK);
     memtable_add(w->memtable, &e, hash_key(key));
-    versions_push(&w->naive[k], w->commit, 0, kind);
+    versions_push(&w->naive[k],
+                  (struct compact_version){.commit = w->commit, .expiry = e.expiry, .kind = kind});
+}
+
+// Up to so many seconds after the commit that is being written.
+static uint64_t make_expiry(struct compact_world *w, uint32_t seconds)
+{
+    return (uint64_t)time_of(w->commit) + 1000000u * (1 + compact_world_below(w, seconds));
 }
 
 void compact_world_put(struct compact_world *w, uint32_t k, bool deletes)
 {
     w->commit++;
-    world_add(w, k, deletes ? KV_DELETE : KV_PUT);
+    world_add(w, k, deletes ? KV_DELETE : KV_PUT, w->expiring ? make_expiry(w, 8) : 0);
 }
 
 void compact_world_write(struct compact_world *w)
@@ -396,9 +520,74 @@ void compact_world_write(struct compact_world *w)
     }
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
         if (points[k] != 0) {
-            world_add(w, k, points[k]);
+            bool expires = w->expiring && prng_one_in(&w->random, 3);
+            world_add(w, k, points[k], expires ? make_expiry(w, 20) : 0);
         }
     }
+}
+
+void compact_world_snapshot(struct compact_world *w)
+{
+    if (w->snapshot_count < COMPACT_WORLD_SNAPSHOTS_MAX) {
+        w->snapshots[w->snapshot_count++] = w->commit;
+    }
+}
+
+uint64_t compact_world_excise(struct compact_world *w, const struct shape_claims *claims)
+{
+    struct compact_trim trim;
+    struct edit e = {0};
+    uint64_t bytes;
+    assert_int_equal(w->env.trim(w, 1, &trim), STRATA_OK);
+    assert_int_equal(compact_excise(&trim, compact_world_space(w), claims, &e, &bytes), STRATA_OK);
+    uint64_t tables = e.table_count;
+    assert_true((bytes != 0) == (tables != 0));
+    if (bytes != 0) {
+        assert_int_equal(compact_world_install(w, &e), STRATA_OK);
+    }
+    edit_release(&e);
+    compact_trim_release(&trim);
+    return tables;
+}
+
+void compact_world_merge_full(struct compact_world *w, bool history, bool rewrite_values)
+{
+    struct tree *tree = history ? compact_world_space(w)->history : compact_world_space(w)->live;
+    struct shape shape = {.table_bytes = 4000, .size_ratio = 4, .level_count = 1};
+    struct shape_job job;
+    w->sums = (struct compact_progress){0};
+    if (!shape_pick_full(tree, &shape, NULL, true, &job)) {
+        return;
+    }
+    job.rewrite = job.input_count == 1;
+    struct merge *m;
+    assert_int_equal(
+        merge_new(&w->env, compact_world_space(w), history, tree, &job, &shape, 8000, &m),
+        STRATA_OK);
+    bool done = false;
+    if (rewrite_values) {
+        merge_rewrite_values(m);
+    }
+    while (!done) {
+        assert_int_equal(merge_step(m, &done), STRATA_OK);
+    }
+    compact_world_count(w, merge_progress(m));
+    merge_free(m);
+}
+
+void compact_world_count(struct compact_world *w, const struct compact_progress *p)
+{
+    struct compact_progress *s = &w->sums;
+    s->tables_moved += p->tables_moved;
+    s->blocks_passed += p->blocks_passed;
+    s->blocks_handed += p->blocks_handed;
+    s->blocks_skipped += p->blocks_skipped;
+    s->ejected += p->ejected;
+    s->receipts += p->receipts;
+    s->bytes_written += p->bytes_written;
+    s->dropped += p->dropped;
+    s->expired += p->expired;
+    s->floors += p->floors;
 }
 
 strata_rc compact_world_try_flush(struct compact_world *w)
@@ -407,18 +596,27 @@ strata_rc compact_world_try_flush(struct compact_world *w)
     catalog_ref(catalog);
     struct flush_source source = {compact_world_space(w), w->memtable};
     struct edit base = {.log_first_segment = w->commit};
-    struct flush *f;
-    strata_rc rc = flush_new(&w->env, &source, 1, w->commit, 1u << 20, &base, &f);
+    struct flush *f = NULL;
+    strata_rc rc = w->values == NULL ? STRATA_OK : value_file_finish(w->values);
+    if (rc == STRATA_OK && w->values != NULL) {
+        rc = edit_add_value_file(&base, value_file_meta(w->values), w->values);
+    }
+    if (rc == STRATA_OK) {
+        rc = flush_new(&w->env, &source, 1, w->commit, 1u << 20, &base, &f);
+    }
+    edit_release(&base);
     bool done = false;
     while (rc == STRATA_OK && !done) {
         rc = flush_step(f, &done);
     }
     if (rc == STRATA_OK) {
-        w->ejected += flush_progress(f)->ejected;
-        w->receipts += flush_progress(f)->receipts;
+        compact_world_count(w, flush_progress(f));
     }
     flush_free(f);
     catalog_unref(catalog);
+    if (rc == STRATA_OK) {
+        drop_values(w, false);
+    }
     return rc;
 }
 
@@ -448,18 +646,52 @@ static uint32_t key_index(const struct compact_world *w, struct slice key)
     return 0;
 }
 
-static void read_cursor(const struct compact_world *w, struct kv_cursor *c, struct source *to)
+static void check_value(struct compact_world *w, uint32_t k, const struct kv_entry *e)
+{
+    uint8_t expected[512];
+    uint8_t value[512];
+    struct slice is = kv_value(e);
+    size_t bytes = make_value(k, e->commit, expected);
+    if (e->kind == KV_PUT_SEPARATED) {
+        struct kv_value_ref ref;
+        struct value_file *file;
+        assert_int_equal(kv_value_ref_decode(is, &ref), STRATA_OK);
+        assert_true(ref.bytes == bytes);
+        assert_int_equal(env_value_file(w, ref.file, &file), STRATA_OK);
+        assert_int_equal(value_file_read(file, &ref, 0, value, bytes), STRATA_OK);
+        value_file_unref(file);
+        is = slice_of(value, bytes);
+    }
+    assert_true(slice_equal(is, slice_of(expected, bytes)));
+}
+
+// An expiry goes with its put through every job.
+static void expect_expiry(const struct compact_versions *v, const struct kv_entry *e)
+{
+    size_t i = 0;
+    while (i < v->count && (v->list[i].commit != e->commit || v->list[i].kind == KV_RANGE_DELETE)) {
+        i++;
+    }
+    assert_true(i < v->count && v->list[i].expiry == e->expiry);
+}
+
+static void read_cursor(struct compact_world *w, struct kv_cursor *c, struct source *to)
 {
     strata_rc rc = kv_cursor_seek(c, slice_of(NULL, 0), false);
     while (rc == STRATA_OK) {
         const struct kv_entry *e = c->at;
         uint32_t k = key_index(w, kv_key(e));
-        uint8_t value[512];
-        if (e->kind == KV_PUT) {
-            size_t bytes = make_value(k, e->commit, value);
-            assert_true(slice_equal(kv_value(e), slice_of(value, bytes)));
+        bool separated = e->kind == KV_PUT_SEPARATED;
+        if (e->kind == KV_PUT || separated) {
+            check_value(w, k, e);
+            expect_expiry(&w->naive[k], e);
         }
-        versions_push(&to->points[k], e->commit, e->end, e->kind);
+        w->separated += separated;
+        if (e->kind == KV_PUT && e->value_bytes > w->inline_greatest) {
+            w->inline_greatest = e->value_bytes;
+        }
+        versions_push(&to->points[k], (struct compact_version){e->commit, e->end, e->expiry,
+                                                               separated ? KV_PUT : e->kind});
         rc = kv_cursor_next(c);
     }
     assert_int_equal(rc, STRATA_END);
@@ -477,7 +709,8 @@ static void read_ranges(const struct compact_world *w, const struct range_dels *
             continue;
         }
         for (uint32_t i = 0; i < f->count; i++) {
-            versions_push(&to->ranges[k], f->commits[i], 0, KV_RANGE_DELETE);
+            versions_push(&to->ranges[k], (struct compact_version){.commit = f->commits[i],
+                                                                   .kind = KV_RANGE_DELETE});
         }
     }
 }
@@ -512,7 +745,7 @@ static void verify_new(const struct compact_world *w, struct table *t)
     }
 }
 
-static struct source *read_run(const struct compact_world *w, const struct run *r)
+static struct source *read_run(struct compact_world *w, const struct run *r)
 {
     struct source *s = source_new();
     struct kv_cursor *c;
@@ -522,13 +755,13 @@ static struct source *read_run(const struct compact_world *w, const struct run *
     for (uint32_t t = 0; t < r->count; t++) {
         const struct table_meta *meta = table_meta(r->tables[t]);
         verify_new(w, r->tables[t]);
-        assert_true(meta->time_least_us == (int64_t)meta->commit_least * 1000);
+        assert_true(meta->time_least_us == env_commit_time(NULL, meta->commit_least));
         read_ranges(w, table_range_dels(r->tables[t]), meta->lower, meta->upper, s);
     }
     return s;
 }
 
-static uint32_t read_tree(const struct compact_world *w, const struct tree *t, struct source **to)
+static uint32_t read_tree(struct compact_world *w, const struct tree *t, struct source **to)
 {
     assert_int_equal(tree_check(t), STRATA_OK);
     uint32_t n = 0;
@@ -541,7 +774,7 @@ static uint32_t read_tree(const struct compact_world *w, const struct tree *t, s
     return n;
 }
 
-static struct source *read_memtable(const struct compact_world *w)
+static struct source *read_memtable(struct compact_world *w)
 {
     struct source *s = source_new();
     struct kv_cursor *c;
@@ -556,27 +789,38 @@ static struct source *read_memtable(const struct compact_world *w)
 // ---- the check
 
 struct candidate {
-    uint64_t commit; // 0: none
-    uint8_t kind;
+    struct compact_version version; // commit 0: none
     bool skipped;
 };
 
-static void offer(struct candidate *c, uint64_t commit, uint8_t kind, uint64_t at)
+static void offer(struct candidate *c, const struct compact_version *v, uint64_t at)
 {
-    if (commit > at) {
+    if (v->commit > at) {
         c->skipped = true;
-    } else if (commit > c->commit ||
-               (commit == c->commit && c->kind == KV_RANGE_DELETE && kind != KV_RANGE_DELETE)) {
-        c->commit = commit;
-        c->kind = kind;
+    } else if (v->commit > c->version.commit ||
+               (v->commit == c->version.commit && c->version.kind == KV_RANGE_DELETE &&
+                v->kind != KV_RANGE_DELETE)) {
+        c->version = *v;
     }
 }
 
 static void offer_all(struct candidate *c, const struct compact_versions *v, uint64_t at)
 {
     for (size_t i = 0; i < v->count; i++) {
-        offer(c, v->list[i].commit, v->list[i].kind, at);
+        offer(c, &v->list[i], at);
     }
+}
+
+#define TRIMMED UINT64_MAX
+
+// The commit of the value that is seen; 0: none.
+static uint64_t value_of(const struct compact_version *v, uint64_t at)
+{
+    if (v->kind == KV_FLOOR) {
+        return TRIMMED;
+    }
+    bool hidden = v->expiry != 0 && (int64_t)v->expiry <= time_of(at);
+    return v->kind == KV_PUT && !hidden ? v->commit : 0;
 }
 
 struct image { // all that the trees and the memtable hold
@@ -590,21 +834,28 @@ static uint64_t image_get(const struct compact_world *w, const struct image *m, 
                           uint64_t at)
 {
     struct candidate c = {0};
-    for (uint32_t s = 0; s < m->live_count && c.commit == 0; s++) {
+    for (uint32_t s = 0; s < m->live_count && c.version.commit == 0; s++) {
         offer_all(&c, &m->live[s]->points[k], at);
         offer_all(&c, &m->live[s]->ranges[k], at);
     }
-    if ((c.commit == 0 || c.skipped) && at != w->commit) {
+    struct candidate past = {0};
+    if ((c.version.commit == 0 || c.skipped) && at != w->commit) {
         for (uint32_t h = 0; h < m->history_count; h++) {
             const struct compact_versions *v = &m->history[h]->points[k];
             for (size_t i = 0; i < v->count; i++) {
                 if (v->list[i].commit <= at && at < v->list[i].end) {
-                    offer(&c, v->list[i].commit, v->list[i].kind, at);
+                    offer(&past, &v->list[i], at);
                 }
             }
         }
     }
-    return c.kind == KV_PUT ? c.commit : 0;
+    if (past.version.kind == KV_FLOOR) {
+        return TRIMMED;
+    }
+    if (past.version.commit != 0) {
+        offer(&c, &past.version, at);
+    }
+    return value_of(&c.version, at);
 }
 
 static bool image_holds(const struct image *m, uint32_t k, uint64_t commit)
@@ -637,27 +888,51 @@ static void check_runs(const struct image *m, uint32_t k)
     }
 }
 
+// With retention by count: has the key had versions - 1 values between what it was and what it is?
+static bool may_be_trimmed(const struct compact_world *w, uint32_t k, uint64_t was)
+{
+    struct candidate present = {0};
+    uint32_t between = 0;
+    offer_all(&present, &w->naive[k], w->commit);
+    for (size_t i = 0; i < w->naive[k].count; i++) {
+        const struct compact_version *v = &w->naive[k].list[i];
+        between += v->kind == KV_PUT && v->commit > was && v->commit != present.version.commit;
+    }
+    return w->retention == COMPACT_WORLD_VERSIONS && between + 1 >= w->versions;
+}
+
+static void check_key(struct compact_world *w, const struct image *m, uint32_t k)
+{
+    uint64_t floor = compact_world_space(w)->floor;
+    for (uint64_t at = 0; at <= w->commit; at++) {
+        if (at < floor && !world_is_registered(w, at)) {
+            continue;
+        }
+        struct candidate want = {0};
+        offer_all(&want, &w->naive[k], at);
+        uint64_t expected = value_of(&want.version, at);
+        uint64_t got = image_get(w, m, k, at);
+        if (got == TRIMMED && !world_is_registered(w, at) &&
+            may_be_trimmed(w, k, want.version.commit)) {
+            w->trimmed++;
+        } else if (got != expected) {
+            wrong("key %u at %d: commit %d, expected %d", k, (int)at, (int)got, (int)expected);
+        }
+    }
+}
+
 void compact_world_check(struct compact_world *w)
 {
     struct image m = {0};
+    bool all = w->retention == COMPACT_WORLD_ALL;
+    w->separated = w->inline_greatest = 0;
     m.live[0] = read_memtable(w);
     m.live_count = 1 + read_tree(w, compact_world_space(w)->live, m.live + 1);
     m.history_count = read_tree(w, compact_world_space(w)->history, m.history);
     w->verified = w->next_file;
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
-        for (uint64_t at = 0; at <= w->commit; at++) {
-            if (!w->retain_all && at != w->commit && !world_is_registered(w, at)) {
-                continue;
-            }
-            struct candidate want = {0};
-            offer_all(&want, &w->naive[k], at);
-            uint64_t expected = want.kind == KV_PUT ? want.commit : 0;
-            if (image_get(w, &m, k, at) != expected) {
-                wrong("key %u at %d: commit %d, expected %d", k, (int)at,
-                      (int)image_get(w, &m, k, at), (int)expected);
-            }
-        }
-        for (size_t i = 0; i < w->naive[k].count && w->retain_all; i++) {
+        check_key(w, &m, k);
+        for (size_t i = 0; i < w->naive[k].count && all; i++) {
             const struct compact_version *v = &w->naive[k].list[i];
             assert_true(v->kind == KV_RANGE_DELETE || image_holds(&m, k, v->commit));
         }

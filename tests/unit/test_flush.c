@@ -53,7 +53,7 @@ static void deletes_into_an_empty_tree_are_receipts(void **state)
         compact_world_write(&w);
     }
     compact_world_flush(&w);
-    assert_true(w.receipts > 0);
+    assert_true(w.sums.receipts > 0);
     const struct run *r = compact_world_space(&w)->live->levels[0].runs[0];
     assert_true(table_meta(r->tables[0])->deletes == 0);
     assert_true(table_meta(r->tables[0])->range_fragments == 0);

@@ -112,11 +112,7 @@ static void merge_world(struct compact_world *w, bool history, bool with_writes)
             expect_no_deletes(w, &job);
         }
     }
-    w->moved += p->tables_moved;
-    w->passed += p->blocks_passed;
-    w->handed += p->blocks_handed;
-    w->ejected += p->ejected;
-    w->receipts += p->receipts;
+    compact_world_count(w, p);
     w->ejected_run = history ? w->ejected_run : 0;
     merge_free(m);
 }
@@ -133,8 +129,8 @@ static void world_run(struct compact_world *w, uint32_t steps)
             merge_world(w, false, prng_one_in(&w->random, 2));
         } else if (dice < 96) {
             merge_world(w, true, prng_one_in(&w->random, 2));
-        } else if (!w->retain_all && w->snapshot_count < COMPACT_WORLD_SNAPSHOTS_MAX) {
-            w->snapshots[w->snapshot_count++] = w->commit;
+        } else if (w->retention != COMPACT_WORLD_ALL) {
+            compact_world_snapshot(w);
         }
         if (dice >= 62 && prng_one_in(&w->random, 4)) {
             compact_world_check(w);
@@ -153,9 +149,9 @@ static void every_commit_stays_readable(void **state)
         struct compact_world w;
         compact_world_open(&w, seed, true);
         world_run(&w, 150);
-        moved += w.moved;
-        ejected += w.ejected;
-        receipts += w.receipts;
+        moved += w.sums.tables_moved;
+        ejected += w.sums.ejected;
+        receipts += w.sums.receipts;
         compact_world_close(&w);
     }
     assert_true(moved > 10 && ejected > 100 && receipts > 10);
@@ -173,8 +169,8 @@ static void every_commit_stays_readable_when_blocks_pass(void **state)
         compact_world_open(&w, seed, seed % 4 != 0);
         w.cluster_keys = 4 + 3 * (uint32_t)(seed % 4);
         world_run(&w, 150);
-        passed += w.passed;
-        handed += w.handed;
+        passed += w.sums.blocks_passed;
+        handed += w.sums.blocks_handed;
         compact_world_close(&w);
     }
     assert_true(passed > 300 && handed > 50);
@@ -189,6 +185,181 @@ static void snapshots_stay_readable_when_nothing_else_is_kept(void **state)
         world_run(&w, 150);
         compact_world_close(&w);
     }
+}
+
+// With every retention, expiring puts, snapshots, excises.
+static void run_retention(enum compact_world_retention retention, uint64_t seed,
+                          struct compact_progress *sums, uint64_t *trimmed)
+{
+    struct compact_world w;
+    uint64_t excised = 0;
+    compact_world_open(&w, seed, true);
+    w.retention = retention;
+    w.versions = 1 + (uint32_t)(seed % 3);
+    w.expiring = seed % 2 == 0;
+    w.cluster_keys = seed % 3 == 0 ? 6 : 0;
+    for (uint32_t part = 0; part < 5; part++) {
+        world_run(&w, 60);
+        excised += compact_world_excise(&w, NULL);
+        compact_world_check(&w);
+        if (w.snapshot_count > 2) {
+            w.snapshots[compact_world_below(&w, w.snapshot_count)] = w.snapshots[0];
+            w.snapshots[0] = w.snapshots[--w.snapshot_count];
+        }
+    }
+    sums->dropped += w.sums.dropped;
+    sums->expired += w.sums.expired;
+    sums->floors += w.sums.floors;
+    sums->blocks_skipped += w.sums.blocks_skipped;
+    sums->blocks_passed += w.sums.blocks_passed;
+    sums->tables_moved += excised;
+    *trimmed += w.trimmed;
+    compact_world_close(&w);
+}
+
+// `puts` keys that expire, in `runs` runs, and one more commit a good while later.
+static void fill_expiring(struct compact_world *w, uint32_t runs)
+{
+    compact_world_open(w, 31, true);
+    for (uint32_t run = 0; run < runs; run++) {
+        for (uint32_t k = 0; k < COMPACT_WORLD_KEYS - 1; k++) {
+            w->expiring = k % 2 == run % 2;
+            compact_world_put(w, k, false);
+        }
+        compact_world_flush(w);
+    }
+    w->expiring = false;
+    for (uint32_t i = 0; i < 60; i++) {
+        compact_world_put(w, COMPACT_WORLD_KEYS - 1, false);
+    }
+    compact_world_flush(w);
+    w->retention = COMPACT_WORLD_NONE;
+}
+
+static uint64_t live_expiring(const struct compact_world *w)
+{
+    const struct tree *t = compact_world_space(w)->live;
+    uint64_t expiring = 0;
+    for (uint32_t l = 0; l < t->level_count; l++) {
+        for (uint32_t r = 0; r < t->levels[l].count; r++) {
+            for (uint32_t i = 0; i < t->levels[l].runs[r]->count; i++) {
+                expiring += table_meta(t->levels[l].runs[r]->tables[i])->expiring;
+            }
+        }
+    }
+    return expiring;
+}
+
+// Also where no other run overlaps and the table or the block could go over as it is.
+static void what_has_expired_leaves_with_a_full_merge(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    for (uint32_t runs = 1; runs <= 3; runs++) {
+        fill_expiring(&w, runs);
+        assert_true(live_expiring(&w) > 15);
+        compact_world_merge_full(&w, false, false);
+        assert_int_equal(live_expiring(&w), 0);
+        assert_true(w.sums.expired > 15);
+        assert_true(compact_world_space(&w)->floor == w.commit);
+        compact_world_check(&w);
+        compact_world_close(&w);
+    }
+}
+
+static void a_snapshot_keeps_what_had_not_expired(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    fill_expiring(&w, 1);
+    uint64_t expiring = live_expiring(&w);
+    w.snapshots[w.snapshot_count++] = COMPACT_WORLD_KEYS;
+    compact_world_merge_full(&w, false, false);
+    uint64_t left = live_expiring(&w);
+    assert_true(left > 0 && left < expiring);
+    compact_world_check(&w);
+    w.snapshot_count = 0;
+    compact_world_merge_full(&w, false, false);
+    assert_int_equal(live_expiring(&w), 0);
+    compact_world_check(&w);
+    compact_world_close(&w);
+}
+
+// A counter's versions become one floor when all of history is merged, however often it was
+// merged in parts before; a snapshot in the middle keeps its own.
+static void old_versions_of_a_key_become_one_floor(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    compact_world_open(&w, 32, true);
+    w.retention = COMPACT_WORLD_VERSIONS;
+    w.versions = 3;
+    for (uint32_t i = 0; i < 200; i++) {
+        compact_world_put(&w, 5, false);
+        if (i % 20 == 19) {
+            compact_world_flush(&w);
+        }
+        if (i % 60 == 59) {
+            compact_world_merge_full(&w, true, false);
+        }
+    }
+    compact_world_merge_full(&w, false, false);
+    compact_world_merge_full(&w, true, false);
+    const struct tree *t = compact_world_space(&w)->history;
+    assert_int_equal(t->run_count, 1);
+    assert_int_equal(table_meta(t->levels[t->level_count - 1].runs[0]->tables[0])->entries, 3);
+    w.trimmed = 0;
+    compact_world_check(&w);
+    assert_int_equal(w.trimmed, 197);
+    compact_world_snapshot(&w);
+    for (uint32_t i = 0; i < 20; i++) {
+        compact_world_put(&w, 5, false);
+    }
+    compact_world_flush(&w);
+    compact_world_merge_full(&w, false, false);
+    compact_world_merge_full(&w, true, false);
+    t = compact_world_space(&w)->history;
+    // Two values, a floor, the snapshot's value, a floor.
+    assert_int_equal(table_meta(t->levels[t->level_count - 1].runs[0]->tables[0])->entries, 5);
+    compact_world_check(&w);
+    compact_world_close(&w);
+}
+
+static void retention_by_age_keeps_every_commit_from_the_floor_on(void **state)
+{
+    (void)state;
+    struct compact_progress sums = {0};
+    uint64_t trimmed = 0;
+    for (uint64_t seed = 401; seed <= 424; seed++) {
+        run_retention(COMPACT_WORLD_AGE, seed, &sums, &trimmed);
+    }
+    assert_true(sums.dropped > 100 && sums.expired > 50 && sums.tables_moved > 0);
+    assert_true(sums.floors == 0 && trimmed == 0);
+}
+
+static void retention_of_nothing_keeps_the_present_and_the_registered(void **state)
+{
+    (void)state;
+    struct compact_progress sums = {0};
+    uint64_t trimmed = 0;
+    for (uint64_t seed = 501; seed <= 524; seed++) {
+        run_retention(COMPACT_WORLD_NONE, seed, &sums, &trimmed);
+    }
+    assert_true(sums.dropped > 100 && sums.expired > 50 && sums.tables_moved > 0);
+    assert_true(sums.blocks_skipped > 0);
+    assert_true(sums.floors == 0 && trimmed == 0);
+}
+
+static void retention_by_count_keeps_the_last_values(void **state)
+{
+    (void)state;
+    struct compact_progress sums = {0};
+    uint64_t trimmed = 0;
+    for (uint64_t seed = 601; seed <= 624; seed++) {
+        run_retention(COMPACT_WORLD_VERSIONS, seed, &sums, &trimmed);
+    }
+    assert_true(sums.floors > 100 && trimmed > 100);
+    assert_true(sums.expired == 0 && sums.tables_moved == 0);
 }
 
 // Every job that the shape asks for, until it asks for none.
@@ -210,7 +381,7 @@ static uint32_t run_jobs_of_shape(struct compact_world *w, bool history, const s
         while (!done) {
             assert_int_equal(merge_step(m, &done), STRATA_OK);
         }
-        w->moved += merge_progress(m)->tables_moved;
+        compact_world_count(w, merge_progress(m));
         merge_free(m);
     }
 }
@@ -328,8 +499,7 @@ static strata_rc merge_all(struct compact_world *w)
         rc = merge_step(m, &done);
     }
     if (m != NULL) {
-        w->passed += merge_progress(m)->blocks_passed;
-        w->handed += merge_progress(m)->blocks_handed;
+        compact_world_count(w, merge_progress(m));
     }
     merge_free(m);
     return rc;
@@ -359,7 +529,7 @@ static void expect_whole(struct compact_world *w)
     }
     w->faults = false;
     assert_int_equal(merge_all(w), STRATA_OK);
-    assert_true(w->passed > 0 && w->handed > 0);
+    assert_true(w->sums.blocks_passed > 0 && w->sums.blocks_handed > 0);
     compact_world_check(w);
 }
 
@@ -423,6 +593,12 @@ int main(void)
         cmocka_unit_test(every_commit_stays_readable),
         cmocka_unit_test(every_commit_stays_readable_when_blocks_pass),
         cmocka_unit_test(snapshots_stay_readable_when_nothing_else_is_kept),
+        cmocka_unit_test(what_has_expired_leaves_with_a_full_merge),
+        cmocka_unit_test(a_snapshot_keeps_what_had_not_expired),
+        cmocka_unit_test(old_versions_of_a_key_become_one_floor),
+        cmocka_unit_test(retention_by_age_keeps_every_commit_from_the_floor_on),
+        cmocka_unit_test(retention_of_nothing_keeps_the_present_and_the_registered),
+        cmocka_unit_test(retention_by_count_keeps_the_last_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

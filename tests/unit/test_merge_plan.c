@@ -18,6 +18,7 @@ struct plan_case {
     struct compact_world world;
     struct shape_job job;
     struct merge_plan plan;
+    struct merge_plan_rules rules; // but for the bytes
 };
 
 static void put_keys(struct compact_world *w, uint32_t first, uint32_t count, bool deletes)
@@ -39,7 +40,9 @@ static void make_plan(struct plan_case *c, bool to_last, bool new_run, uint64_t 
     c->job.output_run = new_run ? 0 : l->runs[l->count - 1]->number;
     c->job.output_level = new_run ? 1 : 0;
     c->plan = (struct merge_plan){0};
-    assert_int_equal(merge_plan_make(&c->plan, &c->job, false, table_bytes), STRATA_OK);
+    struct merge_plan_rules rules = c->rules;
+    rules.table_bytes = table_bytes;
+    assert_int_equal(merge_plan_make(&c->plan, &c->job, &rules), STRATA_OK);
 }
 
 static void plan_close(struct plan_case *c)
@@ -61,7 +64,7 @@ static void expect_group(const struct plan_case *c, size_t index, enum merge_gro
 static void tables_that_overlap_nothing_move(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 1, true);
     put_keys(&c.world, 8, 4, false);
     put_keys(&c.world, 0, 4, false);
@@ -75,7 +78,7 @@ static void tables_that_overlap_nothing_move(void **state)
 static void a_table_of_the_output_run_stays(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 2, true);
     put_keys(&c.world, 8, 4, false); // the oldest run
     put_keys(&c.world, 0, 4, false);
@@ -88,7 +91,7 @@ static void a_table_of_the_output_run_stays(void **state)
 static void tables_that_overlap_are_one_group(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 3, true);
     put_keys(&c.world, 0, 4, false);
     put_keys(&c.world, 3, 6, false);
@@ -104,7 +107,7 @@ static void tables_that_overlap_are_one_group(void **state)
 static void deletes_that_end_here_are_rewritten(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 4, true);
     put_keys(&c.world, 0, 24, false); // so that the deletes of the next run stay
     put_keys(&c.world, 0, 4, true);
@@ -113,13 +116,14 @@ static void deletes_that_end_here_are_rewritten(void **state)
     c.job = (struct shape_job){
         .input_count = 2, .inputs = {l->runs[0], l->runs[1]}, .output_level = 1, .to_last = true};
     c.plan = (struct merge_plan){0};
-    assert_int_equal(merge_plan_make(&c.plan, &c.job, false, TABLE_BYTES), STRATA_OK);
+    struct merge_plan_rules rules = {.table_bytes = TABLE_BYTES};
+    assert_int_equal(merge_plan_make(&c.plan, &c.job, &rules), STRATA_OK);
     expect_group(&c, 0, MERGE_REWRITE, 0, 1);
     expect_group(&c, 1, MERGE_MOVE, 1, 1);
     merge_plan_release(&c.plan);
     // With older runs below they go on as they are.
     c.job.to_last = false;
-    assert_int_equal(merge_plan_make(&c.plan, &c.job, false, TABLE_BYTES), STRATA_OK);
+    assert_int_equal(merge_plan_make(&c.plan, &c.job, &rules), STRATA_OK);
     expect_group(&c, 0, MERGE_MOVE, 0, 1);
     plan_close(&c);
 }
@@ -127,7 +131,7 @@ static void deletes_that_end_here_are_rewritten(void **state)
 static void small_tables_melt_together(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 5, true);
     put_keys(&c.world, 0, 2, false);
     put_keys(&c.world, 4, 2, false);
@@ -141,7 +145,7 @@ static void small_tables_melt_together(void **state)
 static void a_small_table_in_its_place_melts_only_beside_others(void **state)
 {
     (void)state;
-    struct plan_case c;
+    struct plan_case c = {0};
     compact_world_open(&c.world, 6, true);
     put_keys(&c.world, 4, 2, false); // the oldest run
     make_plan(&c, true, false, 1u << 20);
@@ -149,6 +153,57 @@ static void a_small_table_in_its_place_melts_only_beside_others(void **state)
     merge_plan_release(&c.plan);
     put_keys(&c.world, 8, 2, false);
     make_plan(&c, true, false, 1u << 20);
+    assert_int_equal(c.plan.group_count, 1);
+    expect_group(&c, 0, MERGE_REWRITE, 0, 2);
+    plan_close(&c);
+}
+
+static void what_would_move_is_read_where_versions_may_go(void **state)
+{
+    (void)state;
+    struct plan_case c = {.rules = {.history = true, .read_moved = true}};
+    compact_world_open(&c.world, 7, true);
+    put_keys(&c.world, 8, 4, false); // the oldest run
+    put_keys(&c.world, 0, 4, false);
+    make_plan(&c, true, false, TABLE_BYTES);
+    expect_group(&c, 0, MERGE_REWRITE, 0, 1);
+    expect_group(&c, 1, MERGE_STAY, 1, 1);
+    plan_close(&c);
+}
+
+static void expired_tables_are_read(void **state)
+{
+    (void)state;
+    struct plan_case c = {.rules = {.expires = true}};
+    compact_world_open(&c.world, 8, true);
+    c.world.expiring = true;
+    put_keys(&c.world, 8, 4, false); // the oldest run
+    put_keys(&c.world, 0, 4, false);
+    make_plan(&c, true, false, TABLE_BYTES);
+    expect_group(&c, 0, MERGE_REWRITE, 0, 1);
+    expect_group(&c, 1, MERGE_STAY, 1, 1);
+    merge_plan_release(&c.plan);
+    make_plan(&c, false, false, TABLE_BYTES); // an older run needs the deletes that they become
+    expect_group(&c, 0, MERGE_MOVE, 0, 1);
+    merge_plan_release(&c.plan);
+    // All that is as old as the commit between the two runs has expired.
+    c.rules.expired_us = 4 * COMPACT_WORLD_COMMIT_US;
+    make_plan(&c, true, false, TABLE_BYTES);
+    assert_int_equal(c.plan.group_count, 1);
+    expect_group(&c, 0, MERGE_REWRITE, 0, 2);
+    plan_close(&c);
+}
+
+static void everything_can_be_read(void **state)
+{
+    (void)state;
+    struct plan_case c = {0};
+    compact_world_open(&c.world, 9, true);
+    put_keys(&c.world, 8, 4, false);
+    put_keys(&c.world, 0, 4, false);
+    make_plan(&c, true, false, TABLE_BYTES);
+    assert_int_equal(c.plan.group_count, 2);
+    merge_plan_read_all(&c.plan);
     assert_int_equal(c.plan.group_count, 1);
     expect_group(&c, 0, MERGE_REWRITE, 0, 2);
     plan_close(&c);
@@ -163,6 +218,9 @@ int main(void)
         cmocka_unit_test(deletes_that_end_here_are_rewritten),
         cmocka_unit_test(small_tables_melt_together),
         cmocka_unit_test(a_small_table_in_its_place_melts_only_beside_others),
+        cmocka_unit_test(what_would_move_is_read_where_versions_may_go),
+        cmocka_unit_test(expired_tables_are_read),
+        cmocka_unit_test(everything_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
