@@ -201,7 +201,8 @@ static strata_rc judge_other(strata_iter *it, const struct kv_entry *e)
 static strata_rc judge(strata_iter *it, const struct kv_entry *e)
 {
     const struct range_source *by = NULL;
-    if (e->kind == KV_DELETE || (it->sources.range_count > 0 &&
+    // No range delete hides a floor: one that is newer than its begin was superseded inside of it.
+    if (e->kind == KV_DELETE || (it->sources.range_count > 0 && e->kind != KV_FLOOR &&
                                  sources_cover(&it->sources, kv_key(e), it->at, &by) > e->commit)) {
         return STRATA_NOT_FOUND;
     }

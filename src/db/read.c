@@ -237,10 +237,14 @@ static strata_rc ask_live(struct getter *g, const struct tree *tree)
 }
 
 // Does the point that `one` found beat what `best` has? At equal commits a point is newer than a
-// range delete: a batch may delete a range and put into it.
+// range delete: a batch may delete a range and put into it. A floor beats range deletes, which are
+// live's: one that is newer than the floor's begin was superseded by a version inside of it.
 static bool is_newer(const struct kv_lookup *one, const struct kv_lookup *best)
 {
     if (!best->found || one->entry.commit > best->entry.commit) {
+        return true;
+    }
+    if (one->entry.kind == KV_FLOOR && best->entry.kind == KV_RANGE_DELETE) {
         return true;
     }
     return one->entry.commit == best->entry.commit && best->entry.kind == KV_RANGE_DELETE &&
