@@ -12,7 +12,7 @@
 #define ENGINE_EXPIRES 1
 #endif
 #ifndef ENGINE_STREAMS
-#define ENGINE_STREAMS 0
+#define ENGINE_STREAMS 1
 #endif
 #ifndef ENGINE_READERS
 #define ENGINE_READERS 1
