@@ -39,6 +39,9 @@ static inline void world_open(struct world *w, const strata_keyspace_options *ke
     w->disk = sim_disk_new();
     sim_machine_init(&w->machine, w->disk, 1);
     assert_int_equal(db_open(&w->machine.base, "db", &options, &w->db), STRATA_OK);
+    if (keyspace != NULL && keyspace->separate_bytes != 0) {
+        atomic_store(&w->db->default_space->separate_bytes, keyspace->separate_bytes);
+    }
 }
 
 static inline void world_close(struct world *w)
