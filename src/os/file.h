@@ -38,6 +38,8 @@ struct os_file_ops {
     int (*close)(struct os_file *f); // frees f whatever it returns
     // Maps the whole file, which has `bytes` bytes, shared and writable.
     int (*map)(struct os_file *f, size_t bytes, struct os_map **map_out);
+    // Begins to bring these bytes into the system's cache and returns; advice, may be NULL.
+    void (*will_read)(struct os_file *f, uint64_t offset, uint64_t bytes);
 };
 
 struct os_file {
@@ -110,6 +112,14 @@ strata_rc os_file_read(struct os_file *f, uint64_t offset, void *to,
 // As much as there is, *done_out bytes; 0 at the end of the file.
 strata_rc os_file_read_some(struct os_file *f, uint64_t offset, void *to, size_t bytes,
                             size_t *done_out) STRATA_MUST_CHECK;
+// These bytes will be read soon: the device starts now, the call does not wait for it. Whoever has
+// many reads to make tells of them first, so that they are in flight together.
+static inline void os_file_will_read(struct os_file *f, uint64_t offset, uint64_t bytes)
+{
+    if (f->ops->will_read != NULL) {
+        f->ops->will_read(f, offset, bytes);
+    }
+}
 strata_rc os_file_write(struct os_file *f, uint64_t offset, const void *from,
                         size_t bytes) STRATA_MUST_CHECK;
 strata_rc os_file_sync(struct os_file *f, bool data_only) STRATA_MUST_CHECK;

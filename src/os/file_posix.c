@@ -169,6 +169,12 @@ static int posix_pwrite(struct os_file *f, uint64_t offset, const void *from, si
     return 0;
 }
 
+static void posix_will_read(struct os_file *f, uint64_t offset, uint64_t bytes)
+{
+    // Advice: what cannot be done now is done by the read.
+    (void)posix_fadvise(posix_file_of(f)->fd, (off_t)offset, (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
 static int posix_sync(struct os_file *f, bool data_only)
 {
     int fd = posix_file_of(f)->fd;
@@ -244,6 +250,7 @@ static const struct os_file_ops posix_file_ops = {
     .size = posix_size,
     .close = posix_close,
     .map = posix_map,
+    .will_read = posix_will_read,
 };
 
 // ---- directories

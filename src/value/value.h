@@ -132,8 +132,14 @@ struct value_read {
     void *to;
     strata_rc rc; // its outcome
 };
-// The first outcome that is not STRATA_OK, else STRATA_OK.
+// The first outcome that is not STRATA_OK, else STRATA_OK. Values that lie next to each other are
+// read with one request.
 strata_rc value_read_many(struct value_read *reads, size_t count) STRATA_MUST_CHECK;
+// These values will be read soon: their requests are started, and nothing is waited for but what
+// finds the values (index blocks that are not in memory). `to` and `rc` are not looked at. For
+// whoever works through one batch while the device fetches the next: will_read(next),
+// read_many(present), and so on. To read without it, or not to read after it, is no error.
+void value_will_read(const struct value_read *reads, size_t count);
 
 // ---- rewriting
 

@@ -115,5 +115,13 @@ struct value_want {
 strata_rc value_record_read(struct os_file *file, uint64_t offset, uint64_t limit,
                             const struct value_want *want,
                             struct value_record *record_out) STRATA_MUST_CHECK;
+// The same of a record whose image, with up to `bytes` bytes, is in memory.
+strata_rc value_record_open(const uint8_t *image, uint64_t bytes,
+                            const struct value_want *want) STRATA_MUST_CHECK;
+// The errors of a value whose chunk is not what was written, and of one that is not there.
+strata_rc value_is_damaged(const struct value_file *f, const struct kv_value_ref *ref,
+                           uint32_t ordinal, uint64_t offset) STRATA_MUST_CHECK;
+strata_rc value_is_absent(const struct value_file *f, const struct kv_value_ref *ref,
+                          uint32_t ordinal) STRATA_MUST_CHECK;
 
 #endif

@@ -42,6 +42,18 @@ static strata_rc unpack(const struct value_record *record, const uint8_t *payloa
     return rc;
 }
 
+strata_rc value_record_open(const uint8_t *image, uint64_t bytes, const struct value_want *want)
+{
+    struct value_record record;
+    const uint8_t *payload = image + VALUE_RECORD_HEADER_BYTES;
+    if (bytes <= VALUE_RECORD_HEADER_BYTES ||
+        !header_fits(image, want, bytes - VALUE_RECORD_HEADER_BYTES, &record) ||
+        !value_record_is_good(image, want->seed, slice_of(payload, record.stored))) {
+        return STRATA_NOT_FOUND;
+    }
+    return unpack(&record, payload, want);
+}
+
 static strata_rc read_small_record(struct os_file *file, uint64_t offset, uint64_t room,
                                    const struct value_want *want, struct value_record *record_out)
 {
@@ -109,16 +121,16 @@ strata_rc value_record_read(struct os_file *file, uint64_t offset, uint64_t limi
 
 // ---- values
 
-static strata_rc value_is_damaged(const struct value_file *f, const struct kv_value_ref *ref,
-                                  uint32_t ordinal, uint64_t offset)
+strata_rc value_is_damaged(const struct value_file *f, const struct kv_value_ref *ref,
+                           uint32_t ordinal, uint64_t offset)
 {
     return fail(STRATA_CORRUPT, "%s, offset %llu: value %llu/%u of %u bytes is damaged (chunk %u)",
                 f->name, (unsigned long long)offset, (unsigned long long)ref->file, ref->ordinal,
                 ref->bytes, ordinal);
 }
 
-static strata_rc value_is_absent(const struct value_file *f, const struct kv_value_ref *ref,
-                                 uint32_t ordinal)
+strata_rc value_is_absent(const struct value_file *f, const struct kv_value_ref *ref,
+                          uint32_t ordinal)
 {
     return fail(STRATA_CORRUPT, "%s: value %llu/%u of %u bytes is not there (chunk %u)", f->name,
                 (unsigned long long)ref->file, ref->ordinal, ref->bytes, ordinal);
@@ -158,17 +170,6 @@ strata_rc value_file_read(struct value_file *f, const struct kv_value_ref *ref, 
         bytes -= want.bytes;
     }
     return rc;
-}
-
-strata_rc value_read_many(struct value_read *reads, size_t count)
-{
-    strata_rc first = STRATA_OK;
-    for (size_t i = 0; i < count; i++) {
-        struct value_read *r = &reads[i];
-        r->rc = value_file_read(r->file, &r->ref, 0, r->to, r->ref.bytes);
-        first = first == STRATA_OK ? r->rc : first;
-    }
-    return first;
 }
 
 strata_rc value_file_holds(struct value_file *f, uint64_t logical, uint32_t ordinal,

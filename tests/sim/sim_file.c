@@ -193,7 +193,7 @@ int sim_file_new(struct sim_machine *m, struct sim_inode *inode, const char *nam
                  struct os_file **file_out)
 {
     static const struct os_file_ops ops = {
-        file_pread, file_pwrite, file_sync, file_truncate, file_size, file_close, file_map,
+        file_pread, file_pwrite, file_sync, file_truncate, file_size, file_close, file_map, NULL,
     };
     struct sim_file *f = test_alloc(1, sizeof *f);
     f->base.ops = &ops;

@@ -108,6 +108,23 @@ static void written_bytes_are_read_back(void **state)
     assert_int_equal(os_file_close(f), STRATA_OK);
 }
 
+static void what_was_told_of_is_read_as_it_is(void **state)
+{
+    (void)state;
+    struct os_file *f = open_file("a", CREATE);
+    static uint8_t bytes[100000];
+    uint8_t got[5000];
+    memset(bytes, 'x', sizeof bytes);
+    assert_int_equal(os_file_write(f, 0, bytes, sizeof bytes), STRATA_OK);
+    assert_int_equal(os_file_sync(f, true), STRATA_OK);
+    os_file_will_read(f, 70000, sizeof got);
+    os_file_will_read(f, 99999, 5000);
+    os_file_will_read(f, UINT64_MAX, UINT64_MAX);
+    assert_int_equal(os_file_read(f, 70000, got, sizeof got), STRATA_OK);
+    assert_memory_equal(got, bytes, sizeof got);
+    assert_int_equal(os_file_close(f), STRATA_OK);
+}
+
 static void missing_file_is_not_found(void **state)
 {
     (void)state;
@@ -600,6 +617,7 @@ int main(int count, char **arguments)
     }
     const struct CMUnitTest tests[] = {
         CASE(written_bytes_are_read_back),
+        CASE(what_was_told_of_is_read_as_it_is),
         CASE(missing_file_is_not_found),
         CASE(exclusive_create_of_a_file_that_is_there_fails),
         CASE(link_is_refused),

@@ -57,6 +57,31 @@ static void read_stored(struct run *r, struct value_file *f)
     }
 }
 
+static void read_together(struct run *r, struct value_file *f)
+{
+    static uint8_t to[STEPS][KV_VALUE_CHUNK_BYTES + 70000];
+    struct value_read reads[STEPS];
+    size_t count = 0;
+    for (uint64_t i = 0; i < STEPS; i++) {
+        if (r->stored[i]) {
+            reads[count++] = (struct value_read){f, r->places[i].ref, to[i], STRATA_BUSY};
+        }
+    }
+    value_will_read(reads, count);
+    if (count > 0) {
+        ok(r, value_read_many(reads, count));
+    }
+    for (uint64_t i = 0, at = 0; i < STEPS; i++) {
+        if (r->stored[i] && is_expected(reads[at].rc) && reads[at++].rc == STRATA_OK) {
+            alloc_fault_pause();
+            uint8_t *v = value_bytes(i, r->places[i].ref.bytes);
+            alloc_fault_resume();
+            assert_memory_equal(to[i], v, r->places[i].ref.bytes);
+            free(v);
+        }
+    }
+}
+
 static struct value_file *live(struct run *r)
 {
     struct value_file *f = NULL;
@@ -76,6 +101,7 @@ static struct value_file *live(struct run *r)
         }
     }
     read_stored(r, f);
+    read_together(r, f);
     // A flush tries again.
     for (int tries = 0; tries < 3 && !r->finished; tries++) {
         r->finished = ok(r, value_file_finish(f));
@@ -84,6 +110,7 @@ static struct value_file *live(struct run *r)
     if (r->finished) {
         memcpy(r->synced, r->stored, sizeof r->synced);
     }
+    read_together(r, f);
     read_stored(r, f);
     return f;
 }

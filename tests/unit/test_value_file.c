@@ -119,6 +119,132 @@ static void a_page_of_value_is_one_read_of_two_pages(void **state)
     world_end(&w);
 }
 
+// Reads some values together, in a random order, some twice.
+static void read_some(struct world *w, struct value_file *f[2], const struct kv_value_ref *refs,
+                      uint64_t values, struct prng *rng)
+{
+    static struct value_read reads[300];
+    uint64_t which[300];
+    size_t count = 1 + (size_t)prng_below(rng, prng_one_in(rng, 4) ? 300 : 20);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t n = prng_below(rng, values);
+        which[i] = prng_one_in(rng, 2) && i > 0 ? (which[i - 1] + 1) % values : n;
+        const struct kv_value_ref *ref = &refs[which[i]];
+        reads[i] = (struct value_read){f[ref->file - 4], *ref, malloc(ref->bytes), STRATA_BUSY};
+        assert_non_null(reads[i].to);
+    }
+    if (prng_one_in(rng, 3)) {
+        cache_shrink(w->env.cache, w->memory.budget_bytes);
+    }
+    if (prng_one_in(rng, 3)) {
+        value_will_read(reads, count);
+    }
+    assert_int_equal(value_read_many(reads, count), STRATA_OK);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *v = value_bytes(which[i], reads[i].ref.bytes);
+        assert_int_equal(reads[i].rc, STRATA_OK);
+        assert_memory_equal(reads[i].to, v, reads[i].ref.bytes);
+        free(v);
+        free(reads[i].to);
+    }
+}
+
+static void many_values_are_read_together(void **state)
+{
+    (void)state;
+    struct world w;
+    struct kv_value_ref refs[700];
+    world_begin(&w);
+    struct value_file *f[2] = {world_new(&w, 4), world_new(&w, 5)};
+    for (uint64_t i = 0; i < 700; i++) {
+        size_t bytes = i == 300 ? 2500000 : i % 90 == 7 ? 70000 : 1 + (i * 131) % 5000;
+        refs[i] = append(f[i / 8 % 2], i, bytes, STRATA_COMPRESSION_LZ4).ref;
+    }
+    struct prng rng = {17};
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 40; i++) {
+            read_some(&w, f, refs, 700, &rng);
+        }
+        assert_int_equal(value_file_finish(f[round]), STRATA_OK);
+        for (int i = 0; i < 40; i++) {
+            read_some(&w, f, refs, 700, &rng);
+        }
+    }
+    value_file_unref(f[0]);
+    value_file_unref(f[1]);
+    world_end(&w);
+}
+
+static void neighbours_are_one_request(void **state)
+{
+    (void)state;
+    struct world w;
+    struct value_read reads[60];
+    world_begin(&w);
+    struct value_file *f = world_new(&w, 4);
+    uint8_t *to = malloc(60 * 1000);
+    assert_non_null(to);
+    for (uint64_t i = 0; i < 60; i++) {
+        reads[i].file = f;
+        reads[i].ref = append(f, i, 1000, STRATA_COMPRESSION_NONE).ref;
+        reads[i].to = to + i * 1000;
+    }
+    assert_int_equal(value_file_finish(f), STRATA_OK);
+    check(f, &reads[0].ref, 0);
+    struct reads seen = {0};
+    w.machine.observe = observe_read;
+    w.machine.observe_ctx = &seen;
+    assert_int_equal(value_read_many(reads, 60), STRATA_OK);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(value_read_many(reads, 20), STRATA_OK);
+    assert_int_equal(seen.count, 2);
+    // With a gap that is not worth reading.
+    memmove(reads + 20, reads + 40, 20 * sizeof reads[0]);
+    assert_int_equal(value_read_many(reads, 40), STRATA_OK);
+    assert_int_equal(seen.count, 4);
+    w.machine.observe = NULL;
+    free(to);
+    value_file_unref(f);
+    world_end(&w);
+}
+
+static void one_bad_value_of_many_is_told_and_the_others_are_read(void **state)
+{
+    (void)state;
+    struct world w;
+    struct value_read reads[30];
+    uint64_t offset = 0;
+    world_begin(&w);
+    struct value_file *f = world_new(&w, 4);
+    uint8_t *to = malloc(30 * 1000);
+    assert_non_null(to);
+    for (uint64_t i = 0; i < 30; i++) {
+        struct value_place p = append(f, i, 1000, STRATA_COMPRESSION_NONE);
+        reads[i] = (struct value_read){f, p.ref, to + i * 1000, STRATA_BUSY};
+        offset = i == 11 ? p.offset : offset;
+    }
+    assert_int_equal(value_file_finish(f), STRATA_OK);
+    struct sim_inode *inode = sim_dir_find(sim_disk_dir(w.disk, "/db", false), "000004.value");
+    sim_inode_own_current(inode);
+    inode->current->data[offset + 500] ^= 1;
+    reads[5].ref.ordinal = 500;
+    char text[64];
+    assert_int_equal(value_read_many(reads, 30), STRATA_CORRUPT);
+    assert_non_null(strstr(fail_text(), "4/500"));
+    assert_int_equal(value_read_many(reads + 6, 24), STRATA_CORRUPT);
+    snprintf(text, sizeof text, "000004.value, offset %llu", (unsigned long long)offset);
+    assert_non_null(strstr(fail_text(), text));
+    for (uint64_t i = 0; i < 30; i++) {
+        uint8_t *v = value_bytes(i, 1000);
+        assert_int_equal(reads[i].rc, i == 5 || i == 11 ? STRATA_CORRUPT : STRATA_OK);
+        assert_true(reads[i].rc != STRATA_OK || memcmp(v, reads[i].to, 1000) == 0);
+        free(v);
+    }
+    free(to);
+    value_file_unref(f);
+    world_end(&w);
+}
+
 static void every_part_of_a_value_can_be_read(void **state)
 {
     (void)state;
@@ -364,6 +490,9 @@ int main(void)
         cmocka_unit_test(compression_makes_files_smaller),
         cmocka_unit_test(a_page_of_value_costs_under_32_bytes_more),
         cmocka_unit_test(a_page_of_value_is_one_read_of_two_pages),
+        cmocka_unit_test(many_values_are_read_together),
+        cmocka_unit_test(neighbours_are_one_request),
+        cmocka_unit_test(one_bad_value_of_many_is_told_and_the_others_are_read),
         cmocka_unit_test(every_part_of_a_value_can_be_read),
         cmocka_unit_test(a_stream_is_read_as_one_value),
         cmocka_unit_test(a_file_is_full_at_64_mib),
