@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define TICK_NS 50000000u
+#define TICKS_PER_LOOK 20u // how often floors by age are looked at
 
 static bool env_stopping(void *ctx)
 {
@@ -31,9 +32,7 @@ struct compact_env db_compact_env(strata_db *db)
                                 .ctx = db};
 }
 
-// A job ended with an error: what passes by itself is tried again by the ticker, anything else
-// makes the database read-only.
-static void job_failed(strata_db *db, strata_rc rc)
+void background_failed(strata_db *db, strata_rc rc)
 {
     if (atomic_load_explicit(&db->stopping, memory_order_relaxed) && rc == STRATA_BUSY) {
         return;
@@ -52,7 +51,7 @@ static void job_failed(strata_db *db, strata_rc rc)
     os_mutex_unlock(&db->mu.lock);
 }
 
-static void job_succeeded(strata_db *db)
+void background_succeeded(strata_db *db)
 {
     os_mutex_lock(&db->mu.lock);
     db->mu.retry_error = STRATA_OK;
@@ -127,6 +126,7 @@ static strata_rc flush_begin(strata_db *db)
         return STRATA_END;
     }
     struct compact_env env = db_compact_env(db);
+    env.trim = db_trim_flush;
     db->flush_began_ns = db->machine->clock->monotonic_ns(db->machine->clock);
     db->flush_commit = g->sealed_commit;
     db_emit(db, EVENT_flush_begin, db->flush_commit, 0, 0, NULL);
@@ -165,7 +165,7 @@ static bool flush_task_step(struct os_task *task)
         rc = flush_step(db->flush, &done);
     }
     if (rc != STRATA_OK) {
-        job_failed(db, rc);
+        background_failed(db, rc);
         flush_end(db);
         return false;
     }
@@ -175,15 +175,14 @@ static bool flush_task_step(struct os_task *task)
         db_emit(db, EVENT_flush_end, db->flush_commit, flush_progress(db->flush)->bytes_written,
                 (now - db->flush_began_ns) / 1000, NULL);
         flush_end(db);
-        job_succeeded(db);
+        background_succeeded(db);
     }
     return true;
 }
 
 // ---- merges
 
-// Every claimed run of every worker; mu.lock held.
-static size_t claims_locked(const strata_db *db, uint64_t *runs, size_t capacity)
+size_t background_claims_locked(const strata_db *db, uint64_t *runs, size_t capacity)
 {
     size_t count = 0;
     for (uint32_t i = 0; i < db->worker_count; i++) {
@@ -199,32 +198,42 @@ struct found_job {
     const struct catalog_space *in;
     struct strata_keyspace *space;
     bool history;
+    bool for_space; // it gives space back or ends deletes
     struct shape_job job;
 };
+
+// Takes the job when it is more overdue than what was found before.
+static void found_take(struct found_job *found, const struct found_job *candidate)
+{
+    if (found->in == NULL || candidate->job.score > found->job.score) {
+        *found = *candidate;
+    }
+}
 
 // The most overdue job over all trees; mu.lock held.
 static bool find_job_locked(strata_db *db, struct found_job *found)
 {
-    uint64_t runs[65 * DB_MERGE_WORKERS_MAX];
+    uint64_t runs[DB_CLAIMS_MAX];
     struct shape_claims claims = {runs, 0};
-    claims.count = claims_locked(db, runs, sizeof runs / sizeof runs[0]);
+    claims.count = background_claims_locked(db, runs, DB_CLAIMS_MAX);
     const struct catalog *catalog = db->edit.catalog;
-    bool any = false;
-    for (uint32_t i = 0; i < catalog->space_count; i++) {
+    found->in = NULL;
+    for (uint32_t i = 0; !db->mu.excising && i < catalog->space_count; i++) {
         const struct catalog_space *in = &catalog->spaces[i];
         struct strata_keyspace *space = space_by_number(db, in->number);
         for (int history = 0; space != NULL && history < 2; history++) {
-            struct shape_job job;
-            bool is =
-                shape_pick(history ? in->history : in->live,
-                           history ? &space->shape_history : &space->shape_live, &claims, &job);
-            if (is && (!any || job.score > found->job.score)) {
-                *found = (struct found_job){in, space, history != 0, job};
-                any = true;
+            struct found_job c = {.in = in, .space = space, .history = history != 0};
+            if (shape_pick(history ? in->history : in->live,
+                           history ? &space->shape_history : &space->shape_live, &claims, &c.job)) {
+                found_take(found, &c);
+            }
+            c.for_space = true;
+            if (space_find_merge_locked(in, space, history != 0, &claims, &c.job)) {
+                found_take(found, &c);
             }
         }
     }
-    return any;
+    return found->in != NULL;
 }
 
 static bool background_halted_locked(const strata_db *db)
@@ -241,6 +250,7 @@ static strata_rc merge_begin(struct merge_worker *w)
     os_mutex_lock(&db->mu.lock);
     bool any = !background_halted_locked(db) && find_job_locked(db, &found);
     struct catalog *catalog = NULL;
+    uint64_t slice_bytes = 0;
     if (any) {
         catalog = db->edit.catalog;
         catalog_ref(catalog);
@@ -249,6 +259,10 @@ static strata_rc merge_begin(struct merge_worker *w)
             w->claims[i] = found.job.inputs[i]->number;
         }
         w->keyspace = found.space;
+        slice_bytes = found.space->sums.budget.slice_bytes;
+        if (found.for_space && found.history) {
+            space_merge_begun_locked(found.space, found.in->history, &found.job);
+        }
         db->mu.merges_running++;
     }
     os_mutex_unlock(&db->mu.lock);
@@ -257,11 +271,12 @@ static strata_rc merge_begin(struct merge_worker *w)
     }
     struct compact_env env = db_compact_env(db);
     db_emit(db, EVENT_merge_begin, found.space->number, found.history, found.job.input_count, NULL);
+    metrics_add(&db->metrics, METRIC_space_merges, found.for_space);
     w->began_ns = db->machine->clock->monotonic_ns(db->machine->clock);
     strata_rc rc = merge_new(&env, found.in, found.history,
                              found.history ? found.in->history : found.in->live, &found.job,
                              found.history ? &found.space->shape_history : &found.space->shape_live,
-                             DB_MERGE_SLICE_BYTES, &w->merge);
+                             slice_bytes, &w->merge);
     catalog_unref(catalog);
     if (rc == STRATA_OK && merge_ejected_run(w->merge) != 0) {
         // The run grows slice by slice: no history merge may take it for its own output meanwhile.
@@ -303,6 +318,8 @@ static void merge_end(struct merge_worker *w)
     }
     merge_free(w->merge);
     w->merge = NULL;
+    // Views from before keep the files that have left.
+    db_reseat_idle(db);
     os_mutex_lock(&db->mu.lock);
     w->claim_count = 0;
     db->mu.merges_running--;
@@ -328,13 +345,13 @@ static bool merge_task_step(struct os_task *task)
         done = done || dropped;
     }
     if (rc != STRATA_OK) {
-        job_failed(db, rc);
+        background_failed(db, rc);
         merge_end(w);
         return false;
     }
     if (done) {
         merge_end(w);
-        job_succeeded(db);
+        background_succeeded(db);
         background_schedule(db);
     }
     return true;
@@ -354,10 +371,24 @@ static strata_rc tick_log(strata_db *db, uint64_t *seen)
     return owed || paused ? wal_tick(db->wal) : STRATA_OK;
 }
 
+// Does time alone let anything go?
+static bool time_passes(strata_db *db)
+{
+    bool passes = false;
+    os_mutex_lock(&db->mu.lock);
+    const struct catalog *catalog = db->edit.catalog;
+    for (uint32_t i = 0; !passes && i < catalog->space_count; i++) {
+        passes = catalog->spaces[i].options.retention == STRATA_RETENTION_AGE;
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return passes;
+}
+
 static void *ticker_run(void *ctx)
 {
     strata_db *db = ctx;
     uint64_t seen = 0;
+    uint64_t ticks = 0;
     os_mutex_lock(&db->mu.lock);
     while (!atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
         os_cond_wait_for(&db->mu.tick, &db->mu.lock, TICK_NS);
@@ -370,7 +401,7 @@ static void *ticker_run(void *ctx)
             db_fail(db, rc);
         }
         db_emit_error(db);
-        if (retry) {
+        if (retry || (++ticks % TICKS_PER_LOOK == 0 && time_passes(db))) {
             background_schedule(db);
         }
         os_mutex_lock(&db->mu.lock);
@@ -381,14 +412,27 @@ static void *ticker_run(void *ctx)
 
 // ---- all of it
 
+void background_schedule_merges(strata_db *db)
+{
+    if (db->read_only || atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
+        return;
+    }
+    for (uint32_t i = 0; i < db->worker_count; i++) {
+        db->executor->submit(db->executor, &db->workers[i].task);
+    }
+}
+
 void background_schedule(strata_db *db)
 {
     if (db->read_only || atomic_load_explicit(&db->stopping, memory_order_relaxed)) {
         return;
     }
     db->executor->submit(db->executor, &db->flush_task);
-    for (uint32_t i = 0; i < db->worker_count; i++) {
-        db->executor->submit(db->executor, &db->workers[i].task);
+    background_schedule_merges(db);
+    if (db->worker_count > 0) { // else they were not started
+        // Before it is submitted: who waits for idleness must not miss it.
+        atomic_store(&db->space_pending, true);
+        db->executor->submit(db->executor, &db->space_task);
     }
 }
 
@@ -401,6 +445,8 @@ strata_rc background_start(strata_db *db)
         db->workers[i] = (struct merge_worker){
             .task = {.step = merge_task_step, .priority = OS_PRIORITY_MERGE}, .db = db};
     }
+    db->space_task = (struct os_task){.step = space_task_step, .priority = OS_PRIORITY_MERGE};
+    retention_init(db);
     if (db->machine->has_threads) {
         strata_rc rc = os_thread_start(&db->ticker, "strata-ticker", ticker_run, db);
         if (rc != STRATA_OK) {
@@ -432,6 +478,8 @@ void background_stop(strata_db *db)
             merge_end(&db->workers[i]);
         }
     }
+    db->executor->retire(db->executor, &db->space_task);
+    space_stop(db);
     if (db->flush != NULL) {
         flush_end(db);
     }
@@ -455,12 +503,14 @@ strata_rc db_wait_idle(strata_db *db)
             rc = fail(db->mu.retry_error, "%s", db->mu.retry_text);
             break;
         }
-        if (db->mu.sealed_count == 0 && !db->mu.flush_running && db->mu.merges_running == 0 &&
-            !find_job_locked(db, &found)) {
+        bool jobs = db->mu.flush_running || db->mu.merges_running > 0 || db->mu.space_running ||
+                    atomic_load(&db->space_pending);
+        if (!jobs && db->mu.sealed_count == 0 && !find_job_locked(db, &found)) {
             break;
         }
-        if (!db->mu.flush_running && db->mu.merges_running == 0) {
-            background_schedule(db);
+        if (!jobs) {
+            db->executor->submit(db->executor, &db->flush_task);
+            background_schedule_merges(db);
         }
         db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
     }

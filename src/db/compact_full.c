@@ -7,20 +7,23 @@
 #define FULL_ROUNDS_MAX 8u // of up to 64 runs each, far more than the bounds of levels allow
 
 struct full_compaction {
-    bool values; // separated values are written anew
+    bool values;      // separated values are written anew
+    bool values_done; // those of the tree in work
     bool (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
     uint64_t done, total; // bytes
 };
 
-static uint64_t tree_bytes_of(strata_db *db, const struct strata_keyspace *only)
+static uint64_t bytes_of(strata_db *db, const struct strata_keyspace *only, bool values)
 {
     uint64_t bytes = 0;
     os_mutex_lock(&db->mu.lock);
     const struct catalog *catalog = db->edit.catalog;
     for (uint32_t i = 0; i < catalog->space_count; i++) {
-        if (only == NULL || only->number == catalog->spaces[i].number) {
-            bytes += catalog->spaces[i].live->bytes + catalog->spaces[i].history->bytes;
+        const struct catalog_space *in = &catalog->spaces[i];
+        if (only == NULL || only->number == in->number) {
+            bytes += in->live->bytes + in->history->bytes;
+            bytes += values ? in->live->value_bytes + in->history->value_bytes : 0;
         }
     }
     os_mutex_unlock(&db->mu.lock);
@@ -56,21 +59,27 @@ static strata_rc compact_once(strata_db *db, struct strata_keyspace *space, bool
 {
     struct shape_claims none = {NULL, 0};
     struct shape_job job;
+    bool values = full->values && !full->values_done;
     const struct shape *shape = history ? &space->shape_history : &space->shape_live;
     os_mutex_lock(&db->mu.lock);
     struct catalog *catalog = db->edit.catalog;
     catalog_ref(catalog);
+    uint64_t slice_bytes = space->sums.budget.slice_bytes;
     os_mutex_unlock(&db->mu.lock);
     const struct catalog_space *in = catalog_space_find(catalog, space->number);
     strata_rc rc = STRATA_OK;
     *more_out = false;
     if (in != NULL) {
         struct tree *tree = history ? in->history : in->live;
-        if (shape_pick_full(tree, shape, &none, false, &job)) {
+        if (shape_pick_full(tree, shape, &none, values, &job)) {
             *more_out = true;
             struct compact_env env = db_compact_env(db);
             struct merge *merge = NULL;
-            rc = merge_new(&env, in, history, tree, &job, shape, DB_MERGE_SLICE_BYTES, &merge);
+            rc = merge_new(&env, in, history, tree, &job, shape, slice_bytes, &merge);
+            if (rc == STRATA_OK && values && job.to_last) {
+                full->values_done = true;
+                merge_rewrite_values(merge);
+            }
             if (rc == STRATA_OK) {
                 rc = run_merge(db, merge, full);
             }
@@ -87,6 +96,7 @@ static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool
 {
     bool more = true;
     strata_rc rc = STRATA_OK;
+    full->values_done = false;
     // Flushes go on meanwhile and may add a run each time: the rounds are bounded.
     for (uint32_t round = 0; rc == STRATA_OK && more && round < FULL_ROUNDS_MAX; round++) {
         rc = compact_once(db, space, history, full, &more);
@@ -112,7 +122,7 @@ static void hold_merges_back(strata_db *db)
 {
     os_mutex_lock(&db->mu.lock);
     db->mu.compacting++;
-    while (db->mu.merges_running > 0 || db->mu.full_running) {
+    while (db->mu.merges_running > 0 || db->mu.full_running || db->mu.excising) {
         db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
     }
     db->mu.full_running = true;
@@ -129,6 +139,26 @@ static void let_merges_go(strata_db *db)
     background_schedule(db);
 }
 
+// Waits until the old value files have left, and what is garbage in others is within its budget.
+static strata_rc wait_for_space(strata_db *db)
+{
+    strata_rc rc = STRATA_OK;
+    os_mutex_lock(&db->mu.lock);
+    uint64_t sleeps = db->mu.space_sleeps;
+    while (rc == STRATA_OK && db->mu.space_sleeps == sleeps &&
+           (db->mu.space_running || atomic_load(&db->space_pending))) {
+        rc = db_sticky_error_locked(db);
+        if (rc == STRATA_OK && db->mu.retry_error != STRATA_OK) {
+            rc = fail(db->mu.retry_error, "%s", db->mu.retry_text);
+        }
+        if (rc == STRATA_OK) {
+            db->executor->wait(db->executor, &db->mu.changed, &db->mu.lock);
+        }
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return rc;
+}
+
 strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
                      bool (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
@@ -138,7 +168,7 @@ strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
         return rc;
     }
     hold_merges_back(db);
-    full.total = tree_bytes_of(db, space);
+    full.total = bytes_of(db, space, values);
     uint32_t count = atomic_load_explicit(&db->space_count, memory_order_acquire);
     for (uint32_t i = 0; i < count && rc == STRATA_OK; i++) {
         if (space == NULL || space == db->spaces[i]) {
@@ -146,5 +176,5 @@ strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
         }
     }
     let_merges_go(db);
-    return rc;
+    return rc == STRATA_OK && values ? wait_for_space(db) : rc;
 }

@@ -7,6 +7,11 @@
 
 #define SEAL_BYTES_UNBOUND (256ull << 20)
 
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
 static uint64_t table_file_bytes(const struct tree *t)
 {
     uint64_t bytes = 0;
@@ -73,11 +78,6 @@ static uint64_t going_upto(const struct strata_keyspace *space, const struct cat
     return atomic_load_explicit(&space->floor, memory_order_relaxed);
 }
 
-static uint64_t minus(uint64_t a, uint64_t b)
-{
-    return a > b ? a - b : 0;
-}
-
 static void finish_sums(strata_db *db, const struct catalog_space *in,
                         struct strata_keyspace *space)
 {
@@ -86,6 +86,9 @@ static void finish_sums(strata_db *db, const struct catalog_space *in,
     s->history_table_bytes = table_file_bytes(in->history);
     s->delete_bytes = shape_delete_bytes(in->live);
     s->superseded = shape_superseded_of(in->live, going_upto(space, in));
+    // Of a table that was narrowed the tree counts the part that it still shows; the file is there
+    // as a whole.
+    s->superseded.table_bytes += minus(s->live_table_bytes, in->live->bytes);
     // The tree counts values before compression, the files after it.
     if (s->superseded.value_bytes > s->live_value_bytes) {
         s->superseded.value_bytes = s->live_value_bytes;

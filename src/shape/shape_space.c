@@ -38,7 +38,7 @@ struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_n
     struct shape_budget b;
     // A merge of keys alone is cheap beside the values that it gives free; one that carries the
     // values costs all that is there. Rewrites of value files cost what is live in them.
-    b.superseded_max = part(bytes, slack * (0.125 + 0.375 * tables)) + memtable_bytes / 8;
+    b.superseded_max = part(bytes, slack * (0.125 + 0.225 * tables)) + memtable_bytes / 8;
     b.dead_value_max = part(bytes, slack * 0.5 * (1 - tables)) + memtable_bytes / 8;
     b.excess_soft = part(bytes, slack * 0.8) + memtable_bytes / 2;
     b.excess_hard = part(bytes, slack) + memtable_bytes;
