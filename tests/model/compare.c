@@ -106,11 +106,11 @@ bool compare_may_be_trimmed(const struct compare *c, const struct model_key *key
         return true;
     }
     for (size_t i = 0; key == NULL && i < c->space->key_count; i++) {
-        if (model_may_forget(c->model, c->space, &c->space->keys[i], c->at)) {
+        if (model_may_forget(c->model, c->space, &c->space->keys[i], c->at, false)) {
             return true;
         }
     }
-    return key != NULL && model_may_forget(c->model, c->space, key, c->at);
+    return key != NULL && model_may_forget(c->model, c->space, key, c->at, false);
 }
 
 // STRATA_TRIMMED where it may be the answer.
@@ -360,7 +360,7 @@ static bool is_expired_put(const struct compare *c, const struct model_seen *v)
 static bool may_be_missing(const struct compare *c, const struct model_key *key,
                            const struct model_seen *v)
 {
-    if (v->optional || model_may_forget(c->model, c->space, key, v->commit)) {
+    if (v->optional || model_may_forget(c->model, c->space, key, v->commit, v->kind != MODEL_PUT)) {
         return true;
     }
     if (v->kind != MODEL_PUT) {
@@ -381,6 +381,12 @@ static bool check_key_history(const struct compare *c, strata_history *history,
         bool there = *rc_inout == STRATA_OK && slice_equal(from_public(got_inout->key), key->key) &&
                      got_inout->commit == seen[i].commit;
         if (there && got_inout->kind == STRATA_VERSION_DELETE && is_expired_put(c, &seen[i])) {
+            *rc_inout = strata_history_next(history, got_inout);
+            continue;
+        }
+        // Of a delete that retention let go only the end of what it deleted tells, as of a range.
+        if (there && got_inout->kind == STRATA_VERSION_DELETE_RANGE &&
+            seen[i].kind == MODEL_DELETE && may_be_missing(c, key, &seen[i])) {
             *rc_inout = strata_history_next(history, got_inout);
             continue;
         }

@@ -612,9 +612,15 @@ void crash_run(const struct crash_config *config, struct crash_result *result_ou
         model_advance(r.model, r.machine.wall_us);
         scenario_next(&r.scenario, r.model, r.machine.wall_us, &r.step);
         if (config->verbose) {
-            printf("step %llu %s, boundary %llu, newest %llu\n", (unsigned long long)i,
+            printf("step %llu %s, boundary %llu, newest %llu", (unsigned long long)i,
                    step_kind_name(r.step.kind), (unsigned long long)r.machine.boundaries,
                    (unsigned long long)r.model->newest);
+            if (r.step.kind == STEP_ALTER) {
+                printf(", keyspace %zu to retention %d (%u versions, %u s), separation %d",
+                       r.step.space, (int)r.step.change.retention, r.step.change.retention_versions,
+                       r.step.change.retention_seconds, (int)r.step.change.separation);
+            }
+            printf("\n");
         }
         test_label("repeat with --seed %llu --ops %llu", (unsigned long long)config->seed,
                    (unsigned long long)config->steps);

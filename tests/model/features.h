@@ -6,7 +6,7 @@
 #define ENGINE_SEPARATES 1
 #endif
 #ifndef ENGINE_TRIMS
-#define ENGINE_TRIMS 0
+#define ENGINE_TRIMS 1
 #endif
 #ifndef ENGINE_EXPIRES
 #define ENGINE_EXPIRES 1

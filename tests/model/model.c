@@ -399,18 +399,20 @@ static uint64_t versions_between(const struct model_space *s, const struct model
 }
 
 bool model_may_forget(const struct model *m, const struct model_space *s, const struct model_key *k,
-                      uint64_t at)
+                      uint64_t at, bool is_delete)
 {
     bool rule = s->policy.retention == STRATA_RETENTION_VERSIONS || s->stretch_count > 0;
+    uint64_t more = is_delete ? 1 : 0;
     if (!rule || k->count == 0 || k->versions[0].commit > at) {
         return false;
     }
     if (s->policy.retention == STRATA_RETENTION_VERSIONS &&
-        versions_between(s, k, at, m->newest) >= s->policy.versions) {
+        versions_between(s, k, at, m->newest) + more >= s->policy.versions) {
         return true;
     }
     for (size_t i = 0; i < s->stretch_count; i++) {
-        if (versions_between(s, k, at, s->stretches[i].until) >= s->stretches[i].versions) {
+        const struct model_stretch *old = &s->stretches[i];
+        if (at <= old->until && versions_between(s, k, at, old->until) + more >= old->versions) {
             return true;
         }
     }
@@ -442,7 +444,9 @@ size_t model_history(const struct model_space *s, const struct model_key *k, uin
             next.kind = v->kind;
             next.value = v->value;
             next.expiry_us = v->expiry_us;
-            if (v->kind == MODEL_PUT && count > 0 && seen[count - 1].kind == MODEL_DELETE_RANGE) {
+            // One that may have expired before is perhaps not known any more.
+            if (v->kind == MODEL_PUT && v->expiry_us == 0 && count > 0 &&
+                seen[count - 1].kind == MODEL_DELETE_RANGE) {
                 seen[count - 1].optional = false;
             }
         } else {

@@ -112,9 +112,10 @@ void model_set_policy(struct model *m, size_t space, struct model_policy policy,
 void model_advance(struct model *m, int64_t now_us);
 // The greatest floor that a database may have had by now.
 uint64_t model_floor(const struct model *m, size_t space, int64_t now_us);
-// May the version of a key that stood at commit `at` be gone under RETENTION_VERSIONS?
+// May the version of a key that stood at commit `at` be gone under RETENTION_VERSIONS? What is told
+// of a delete is told of the version that it ended: it goes with that one.
 bool model_may_forget(const struct model *m, const struct model_space *s, const struct model_key *k,
-                      uint64_t at);
+                      uint64_t at, bool is_delete);
 int64_t model_time_s(const struct model *m, uint64_t commit); // whole seconds, in microseconds
 // By what a read now judges expiry.
 int64_t model_now_s(const struct model *m, int64_t wall_us);

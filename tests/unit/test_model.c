@@ -213,19 +213,21 @@ static void only_versions_beyond_the_last_n_may_be_forgotten(void **state)
     commit_at(m, "a", 1, 0); // commit 2
     commit_at(m, "a", 1, 0);
     struct model_space *s = &m->spaces[0];
-    assert_false(model_may_forget(m, s, &s->keys[0], 2));
+    assert_false(model_may_forget(m, s, &s->keys[0], 2, false));
     struct model_op range = del_range("a", "b");
     model_commit(m, &range, 1); // 4
-    assert_true(model_may_forget(m, s, &s->keys[0], 2));
-    assert_false(model_may_forget(m, s, &s->keys[0], 3));
-    assert_false(model_may_forget(m, s, &s->keys[0], 1)); // it was not there yet
-    assert_false(model_may_forget(m, s, &s->keys[1], 1));
+    assert_true(model_may_forget(m, s, &s->keys[0], 2, false));
+    assert_false(model_may_forget(m, s, &s->keys[0], 3, false));
+    assert_false(model_may_forget(m, s, &s->keys[0], 1, false)); // it was not there yet
+    assert_false(model_may_forget(m, s, &s->keys[1], 1, false));
+    assert_false(model_may_forget(m, s, &s->keys[0], 4, true));
+    assert_true(model_may_forget(m, s, &s->keys[0], 3, true));
     // Under another policy no more is forgotten, and no less.
     model_set_policy(m, 0, (struct model_policy){STRATA_RETENTION_ALL, 0, 0, 0}, 0);
     commit_at(m, "a", 1, 0);
     commit_at(m, "a", 1, 0);
-    assert_true(model_may_forget(m, s, &s->keys[0], 2));
-    assert_false(model_may_forget(m, s, &s->keys[0], 3));
+    assert_true(model_may_forget(m, s, &s->keys[0], 2, false));
+    assert_false(model_may_forget(m, s, &s->keys[0], 3, false));
     model_free(m);
 }
 
