@@ -97,7 +97,7 @@ static strata_rc keep_place(strata_iter *it)
         if (rc == STRATA_OK && it->backward) {
             rc = buffer_append_u8(&it->target, 0);
         }
-    } else if (it->state == ITER_ON && it->window.count == 0) {
+    } else if (it->state == ITER_ON && !iter_in_window(it)) {
         const struct kv_entry *e = it->shown;
         if (e != &it->entry) {
             buffer_clear(&it->key);
@@ -272,7 +272,7 @@ static strata_rc step(strata_iter *it, bool backward)
         rc = iter_move_on(it);
         iter_window_clear(it);
         if (rc == STRATA_OK && it->shown->kind == KV_PUT_SEPARATED && it->separated.streak > 0) {
-            iter_window_collect(it);
+            iter_window_begin(it);
         }
     }
     seat_leave(&it->seat);

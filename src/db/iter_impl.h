@@ -72,8 +72,11 @@ struct strata_iter {
         uint32_t streak; // how many in a row the program asked for
     } separated;
     uint32_t window_size; // of the next window
-    uint32_t window_at;   // the entry shown, when the window has any
-    struct iter_window window;
+    // The entry shown is window_at of windows[present], when that has any; what follows it is in
+    // the other one, when that has any, and what follows that is found by the merge.
+    uint32_t window_at;
+    uint32_t present;
+    struct iter_window windows[2];
 };
 
 // ---- iter_move.c
@@ -97,7 +100,11 @@ strata_rc iter_read_value(strata_iter *it, const struct kv_entry *e) STRATA_MUST
 // A separated entry is shown by the merge.
 void iter_note_separated(strata_iter *it);
 // The program has been asking for values: collects entries from the one shown on. Entered.
-void iter_window_collect(strata_iter *it);
+void iter_window_begin(strata_iter *it);
+static inline bool iter_in_window(const strata_iter *it)
+{
+    return it->windows[it->present].count > 0;
+}
 // Moves to the next entry of the window; false when it has no more.
 bool iter_window_next(strata_iter *it);
 void iter_window_clear(strata_iter *it);

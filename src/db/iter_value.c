@@ -2,9 +2,12 @@
 // those of consecutive entries, the iterator looks ahead: it collects a window of entries, with
 // bytes of their own, and has their values read together when the first of them is asked for.
 //
-// Collecting moves the merge to the last entry of the window, while the iterator shows the first.
-// It is done when the iterator moves, never when a value is asked for: the key that the program
-// holds stays where it is.
+// When the values of a window are asked for, the next one is collected and its reads are begun: the
+// device is at work while the program is.
+//
+// Collecting moves the merge to the last entry collected, while the iterator shows the first. It
+// must not move an entry that the program looks at: the first window is collected when the iterator
+// moves, and the others while it shows an entry of a window.
 #include "db/iter_impl.h"
 
 #include "base/alloc.h"
@@ -90,22 +93,27 @@ void iter_note_separated(strata_iter *it)
     }
 }
 
-void iter_window_clear(strata_iter *it)
+static struct iter_window *present(strata_iter *it)
 {
-    it->window.count = 0;
+    return &it->windows[it->present];
 }
 
-static size_t window_capacity_bytes(const struct iter_window *w)
+static struct iter_window *ahead(strata_iter *it)
 {
-    return w->capacity * sizeof *w->entries + w->read_capacity * sizeof *w->reads +
-           w->bytes.capacity + w->values.capacity;
+    return &it->windows[1 - it->present];
+}
+
+void iter_window_clear(strata_iter *it)
+{
+    it->windows[0].count = 0;
+    it->windows[1].count = 0;
 }
 
 // Tells the budget what the window has grown to.
-static void charge(strata_iter *it)
+static void charge(strata_iter *it, struct iter_window *w)
 {
-    struct iter_window *w = &it->window;
-    size_t bytes = window_capacity_bytes(w);
+    size_t bytes = w->capacity * sizeof *w->entries + w->read_capacity * sizeof *w->reads +
+                   w->bytes.capacity + w->values.capacity;
     if (bytes > w->charged) {
         os_memory_charge(&it->db->memory, OS_MEMORY_READERS, bytes - w->charged);
         w->charged = bytes;
@@ -115,28 +123,40 @@ static void charge(strata_iter *it)
 
 void iter_window_release(strata_iter *it)
 {
-    struct iter_window *w = &it->window;
-    os_memory_refund(&it->db->memory, OS_MEMORY_READERS, w->charged);
-    buffer_release(&w->bytes);
-    buffer_release(&w->values);
-    free(w->entries);
-    free(w->reads);
-    *w = (struct iter_window){0};
+    for (uint32_t i = 0; i < 2; i++) {
+        struct iter_window *w = &it->windows[i];
+        os_memory_refund(&it->db->memory, OS_MEMORY_READERS, w->charged);
+        buffer_release(&w->bytes);
+        buffer_release(&w->values);
+        free(w->entries);
+        free(w->reads);
+        *w = (struct iter_window){0};
+    }
 }
 
 struct slice iter_last_key(const strata_iter *it)
 {
-    const struct iter_window *w = &it->window;
+    const struct iter_window *w = &it->windows[1 - it->present];
+    w = w->count > 0 ? w : &it->windows[it->present];
     return kv_key(w->count > 0 ? &w->entries[w->count - 1].entry : it->shown);
 }
 
 bool iter_window_next(strata_iter *it)
 {
-    struct iter_window *w = &it->window;
-    if (w->count == 0 || it->window_at + 1 == w->count) {
+    if (present(it)->count == 0) {
         return false;
     }
-    it->shown = &w->entries[++it->window_at].entry;
+    if (it->window_at + 1 < present(it)->count) {
+        it->window_at++;
+    } else if (ahead(it)->count > 0) {
+        present(it)->count = 0;
+        it->present = 1 - it->present;
+        it->window_at = 0;
+        it->separated.asked = false;
+    } else {
+        return false;
+    }
+    it->shown = &present(it)->entries[it->window_at].entry;
     it->separated.known = false;
     return true;
 }
@@ -180,11 +200,14 @@ static uint64_t separated_bytes(const struct kv_entry *e)
 }
 
 // Moves on and adds what is found, until the window is full. The merge ends up at the last one.
-static void window_fill(strata_iter *it, size_t bytes_most)
+static void window_fill(strata_iter *it, struct iter_window *w, size_t bytes_most)
 {
-    struct iter_window *w = &it->window;
-    uint32_t values = 1;
-    uint64_t value_bytes = separated_bytes(it->shown);
+    uint32_t values = 0;
+    uint64_t value_bytes = 0;
+    if (w->count == 1) {
+        values = 1;
+        value_bytes = separated_bytes(it->shown);
+    }
     while (values < it->window_size && w->count < WINDOW_ENTRIES_MOST && value_bytes < bytes_most &&
            w->bytes.bytes < bytes_most) {
         strata_rc rc = iter_move_on(it);
@@ -192,8 +215,8 @@ static void window_fill(strata_iter *it, size_t bytes_most)
             rc = window_add(w, it->shown);
         }
         if (rc != STRATA_OK) {
-            // At the end the merge stays there; after an error it is tried again when the window is
-            // used up.
+            // At the end the merge stays there; after an error it is tried again when what was
+            // collected is used up.
             it->place = rc < 0 ? ITER_LOST : ITER_BEHIND;
             return;
         }
@@ -202,41 +225,47 @@ static void window_fill(strata_iter *it, size_t bytes_most)
     }
 }
 
-void iter_window_collect(strata_iter *it)
+// Collects a window, from the entry shown on (when it has that one already) or from the next one.
+// What the iterator shows is the caller's to restore.
+static void window_collect(strata_iter *it, struct iter_window *w)
 {
-    struct iter_window *w = &it->window;
-    ASSERT(w->count == 0);
-    if (it->filter != NULL || it->budget != 0) {
-        return; // its steps are counted, or it reads values already
-    }
-    uint32_t streak = it->separated.streak;
     it->window_size =
         it->window_size * 2 < WINDOW_VALUES_MOST ? it->window_size * 2 : WINDOW_VALUES_MOST;
     w->is_read = false;
-    buffer_clear(&w->bytes);
-    if (window_add(w, it->shown) != STRATA_OK) {
-        return; // without memory it goes on one by one
-    }
-    window_fill(it, it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE);
+    window_fill(it, w, it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE);
     for (uint32_t i = 0; i < w->count; i++) {
         struct iter_collected *c = &w->entries[i];
         c->entry.key = w->bytes.data + c->key_at;
         c->entry.value = w->bytes.data + c->value_at;
     }
-    it->window_at = 0;
-    it->shown = &w->entries[0].entry;
     it->state = ITER_ON;
     it->plain = false;
+    charge(it, w);
+}
+
+void iter_window_begin(strata_iter *it)
+{
+    struct iter_window *w = present(it);
+    uint32_t streak = it->separated.streak;
+    ASSERT(w->count == 0 && ahead(it)->count == 0);
+    if (it->filter != NULL || it->budget != 0) {
+        return; // its steps are counted, or it reads values already
+    }
+    buffer_clear(&w->bytes);
+    if (window_add(w, it->shown) != STRATA_OK) {
+        return; // without memory it goes on one by one
+    }
+    window_collect(it, w);
+    it->window_at = 0;
+    it->shown = &w->entries[0].entry;
     it->separated.streak = streak;
     it->separated.asked = false;
     it->separated.known = false;
-    charge(it);
 }
 
 // Lists the reads of the window, with their files; gives the bytes that they need.
-static size_t window_list_reads(strata_iter *it)
+static size_t window_list_reads(strata_iter *it, struct iter_window *w)
 {
-    struct iter_window *w = &it->window;
     size_t total = 0;
     size_t most = it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE;
     w->read_count = 0;
@@ -282,14 +311,13 @@ static void window_take(struct kv_entry *e, const struct value_read *r)
 }
 
 // Reads the values that the window refers to.
-static void window_read(strata_iter *it)
+static void window_read(strata_iter *it, struct iter_window *w)
 {
-    struct iter_window *w = &it->window;
     w->is_read = true;
-    if (it->seat.view == NULL || window_reserve_reads(w) != STRATA_OK) {
+    if (window_reserve_reads(w) != STRATA_OK) {
         return;
     }
-    size_t total = window_list_reads(it);
+    size_t total = window_list_reads(it, w);
     buffer_clear(&w->values);
     strata_rc rc = buffer_reserve(&w->values, total + 1);
     if (rc == STRATA_OK) {
@@ -307,7 +335,32 @@ static void window_read(strata_iter *it)
             window_take(&w->entries[i].entry, r++);
         }
     }
-    charge(it);
+    charge(it, w);
+}
+
+// Collects the window behind the present one and has its reads begun, so that the device works on
+// them while the program works on the present values.
+static void window_prepare(strata_iter *it)
+{
+    struct iter_window *w = ahead(it);
+    const struct kv_entry *shown = it->shown;
+    uint32_t streak = it->separated.streak;
+    if (w->count > 0 || it->place == ITER_LOST) {
+        return;
+    }
+    buffer_clear(&w->bytes);
+    window_collect(it, w);
+    it->shown = shown;
+    it->separated.streak = streak;
+    it->separated.asked = true;
+    if (w->count == 0 || window_reserve_reads(w) != STRATA_OK) {
+        return;
+    }
+    (void)window_list_reads(it, w);
+    value_will_read(w->reads, w->read_count);
+    for (uint32_t i = 0; i < w->read_count; i++) {
+        value_file_unref(w->reads[i].file); // an iterator that rests holds none
+    }
 }
 
 // ---- the call
@@ -318,8 +371,10 @@ static struct slice separated_value(strata_iter *it)
     it->separated.asked = true;
     if (!it->separated.known) {
         seat_enter(&it->seat);
-        if (it->window.count > 0 && !it->window.is_read) {
-            window_read(it);
+        // Without its view the merge cannot move, and what was collected is looked up by its key.
+        if (iter_in_window(it) && !present(it)->is_read && it->seat.view != NULL) {
+            window_prepare(it);
+            window_read(it, present(it));
         }
         if (it->shown->kind == KV_PUT_SEPARATED) {
             strata_rc rc = iter_read_value(it, it->shown);
