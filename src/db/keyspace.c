@@ -37,7 +37,9 @@ static strata_rc too_many_spaces(void)
 // What writers look at, without a lock.
 static void space_publish_options(struct strata_keyspace *space, const strata_keyspace_options *o)
 {
+    uint32_t separate = o->separation == STRATA_SEPARATION_OFF ? 0 : o->separate_bytes;
     uint32_t expire = o->expire_seconds == STRATA_NEVER_SECONDS ? 0 : o->expire_seconds;
+    atomic_store_explicit(&space->separate_bytes, separate, memory_order_relaxed);
     atomic_store_explicit(&space->value_compression, (uint32_t)o->value_compression,
                           memory_order_relaxed);
     atomic_store_explicit(&space->expire_seconds, expire, memory_order_relaxed);

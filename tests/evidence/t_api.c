@@ -54,6 +54,10 @@ static void without_a_database(void)
     strata_iter *iter;
     strata_snapshot *snapshot;
     strata_history *history;
+    strata_put_stream *stream = (strata_put_stream *)&evidence_cases;
+    strata_value_reader *reader;
+    strata_keyspace_options options = STRATA_KEYSPACE_OPTIONS_INIT;
+    strata_space space_bytes;
     strata_value value = STRATA_VALUE_INIT;
     strata_slice k = strata_str("k");
     unsigned seen = 0;
@@ -70,7 +74,14 @@ static void without_a_database(void)
     CASE(strata_keyspace_open(NULL, "a", &space), STRATA_INVALID);
     CASE(strata_keyspace_drop(NULL, "a"), STRATA_INVALID);
     CASE(strata_keyspace_list(NULL, see_keyspace, &seen), STRATA_INVALID);
+    CASE(strata_keyspace_alter(NULL, NULL, &options), STRATA_INVALID);
     CASE(strata_put(NULL, NULL, k, k), STRATA_INVALID);
+    CASE(strata_put_begin(NULL, NULL, k, &stream), STRATA_INVALID);
+    TRUE(stream == NULL);
+    CASE(strata_value_open(NULL, NULL, k, &reader), STRATA_INVALID);
+    CASE(strata_oldest_commit(NULL, NULL, &commit), STRATA_INVALID);
+    CASE(strata_space_of(NULL, NULL, &space_bytes), STRATA_INVALID);
+    CASE(strata_compact_values(NULL, NULL, NULL, NULL), STRATA_INVALID);
     CASE(strata_delete(NULL, NULL, k), STRATA_INVALID);
     CASE(strata_delete_range(NULL, NULL, k, strata_str("l")), STRATA_INVALID);
     CASE(strata_batch_new(NULL, &batch), STRATA_INVALID);
@@ -101,7 +112,17 @@ static void null_handles_of_parts(void)
 {
     strata_slice k = strata_str("k");
     strata_version_info version;
+    char byte;
+    size_t got;
     CASE(strata_batch_put(NULL, NULL, k, k), STRATA_INVALID);
+    CASE(strata_batch_put_expiring(NULL, NULL, k, k, 1), STRATA_INVALID);
+    CASE(strata_put_append(NULL, &byte, 1), STRATA_INVALID);
+    CASE(strata_put_finish(NULL), STRATA_INVALID);
+    strata_put_abort(NULL);
+    CASE(strata_value_read(NULL, 0, &byte, 1, &got), STRATA_INVALID);
+    TRUE(strata_value_reader_bytes(NULL) == 0 && strata_value_reader_commit(NULL) == 0);
+    strata_value_close(NULL);
+    CASE(strata_iter_value_error(NULL), STRATA_INVALID);
     CASE(strata_batch_delete(NULL, NULL, k), STRATA_INVALID);
     CASE(strata_batch_delete_range(NULL, NULL, k, strata_str("l")), STRATA_INVALID);
     TRUE(strata_batch_count(NULL) == 0);
@@ -159,6 +180,62 @@ static void keyspace_arguments(strata_db *db)
     CASE(strata_keyspace_drop(db, name), STRATA_OK);
 }
 
+static void alter_arguments(strata_db *db)
+{
+    strata_keyspace *space;
+    strata_keyspace_options o = STRATA_KEYSPACE_OPTIONS_INIT;
+    strata_keyspace_options same = STRATA_KEYSPACE_OPTIONS_INIT;
+    CASE(strata_keyspace_alter(db, NULL, NULL), STRATA_INVALID);
+    o.struct_bytes = 0;
+    CASE(strata_keyspace_alter(db, NULL, &o), STRATA_INVALID);
+    o.struct_bytes = sizeof o + 8;
+    CASE(strata_keyspace_alter(db, NULL, &o), STRATA_INVALID);
+#define REFUSED(member, number)                                                                    \
+    do {                                                                                           \
+        o = same;                                                                                  \
+        o.member = number;                                                                         \
+        CASE(strata_keyspace_alter(db, NULL, &o), STRATA_INVALID);                                 \
+    } while (0)
+    REFUSED(shape, STRATA_SHAPE_LEVELED); // not live
+    REFUSED(compression, STRATA_COMPRESSION_ZSTD);
+    REFUSED(filter_bits, 12);
+    REFUSED(filter_off, true);
+    REFUSED(block_bytes, 8192);
+    REFUSED(history_block_bytes, 8192);
+    REFUSED(level0_runs_max, 8);
+    REFUSED(size_ratio, 4);
+    REFUSED(separation, (strata_separation)3); // live, out of range
+    REFUSED(separation, (strata_separation)-1);
+    REFUSED(separate_bytes, 63);
+    REFUSED(separate_bytes, MIB + 1);
+    REFUSED(value_compression, (strata_compression)4);
+    REFUSED(retention, (strata_retention)5);
+    REFUSED(retention, (strata_retention)-1);
+    REFUSED(space_bound_percent, 109);
+    REFUSED(space_bound_percent, 1001);
+#undef REFUSED
+    CASE(strata_keyspace_alter(db, NULL, &same), STRATA_OK); // nothing changes
+    o = same;
+    o.separate_bytes = 64;
+    o.expire_seconds = STRATA_NEVER_SECONDS;
+    CASE(strata_keyspace_alter(db, NULL, &o), STRATA_OK);
+    o.separate_bytes = 2048;
+    CASE(strata_keyspace_alter(db, NULL, &o), STRATA_OK);
+    MUST(strata_keyspace_create(db, "dropped", NULL, &space));
+    MUST(strata_keyspace_drop(db, "dropped"));
+    CASE(strata_keyspace_alter(db, space, &same), STRATA_INVALID);
+}
+
+static void space_arguments(strata_db *db)
+{
+    strata_space space;
+    CASE(strata_oldest_commit(db, NULL, NULL), STRATA_INVALID);
+    CASE(strata_space_of(db, NULL, NULL), STRATA_INVALID);
+    CASE(strata_space_of(db, NULL, &space), STRATA_OK);
+    TRUE(space.disk_bytes >= space.log_bytes);
+    CASE(strata_compact_values(db, NULL, NULL, NULL), STRATA_OK);
+}
+
 struct bad_slice {
     strata_slice slice;
     strata_rc rc;
@@ -172,12 +249,13 @@ static void write_arguments(strata_db *db, const char *big)
         {{big, SIZE_MAX}, STRATA_TOO_LARGE},
     };
     const struct bad_slice values[] = {
-        {{NULL, 5}, STRATA_INVALID},           {{big, 4 * MIB}, STRATA_TOO_LARGE},
-        {{big, UINT32_MAX}, STRATA_TOO_LARGE}, {{big, (size_t)UINT32_MAX + 1}, STRATA_TOO_LARGE},
+        {{NULL, 5}, STRATA_INVALID},
+        {{big, (size_t)UINT32_MAX + 1}, STRATA_TOO_LARGE},
         {{big, SIZE_MAX}, STRATA_TOO_LARGE},
     };
     strata_slice k = strata_str("k");
     strata_batch *batch;
+    strata_put_stream *stream;
     MUST(strata_batch_new(db, &batch));
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         CASE(strata_put(db, NULL, keys[i].slice, k), keys[i].rc);
@@ -185,6 +263,9 @@ static void write_arguments(strata_db *db, const char *big)
         CASE(strata_delete_range(db, NULL, keys[i].slice, k), keys[i].rc);
         CASE(strata_delete_range(db, NULL, k, keys[i].slice), keys[i].rc);
         CASE(strata_batch_put(batch, NULL, keys[i].slice, k), keys[i].rc);
+        CASE(strata_batch_put_expiring(batch, NULL, keys[i].slice, k, 0), keys[i].rc);
+        CASE(strata_put_begin(db, NULL, keys[i].slice, &stream), keys[i].rc);
+        TRUE(stream == NULL);
         CASE(strata_batch_delete(batch, NULL, keys[i].slice), keys[i].rc);
         CASE(strata_batch_delete_range(batch, NULL, keys[i].slice, k), keys[i].rc);
         CASE(strata_batch_delete_range(batch, NULL, k, keys[i].slice), keys[i].rc);
@@ -192,7 +273,17 @@ static void write_arguments(strata_db *db, const char *big)
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         CASE(strata_put(db, NULL, k, values[i].slice), values[i].rc);
         CASE(strata_batch_put(batch, NULL, k, values[i].slice), values[i].rc);
+        CASE(strata_batch_put_expiring(batch, NULL, k, values[i].slice, 0), values[i].rc);
     }
+    // Of a value that is not put by itself, a batch must hold all.
+    CASE(strata_batch_put(batch, NULL, k, slice(big, 4 * MIB)), STRATA_TOO_LARGE);
+    CASE(strata_batch_put(batch, NULL, k, slice(big, UINT32_MAX)), STRATA_TOO_LARGE);
+    CASE(strata_batch_put_expiring(batch, NULL, k, k, -1), STRATA_INVALID);
+    strata_write past = STRATA_WRITE_INIT;
+    past.expires_unix_us = -1;
+    CASE(strata_put(db, &past, k, k), STRATA_INVALID);
+    CASE(strata_put_begin(db, &past, k, &stream), STRATA_INVALID);
+    CASE(strata_put_begin(db, NULL, k, NULL), STRATA_INVALID);
     CASE(strata_delete_range(db, NULL, k, k), STRATA_INVALID);
     CASE(strata_delete_range(db, NULL, strata_str("l"), k), STRATA_INVALID);
     CASE(strata_batch_delete_range(batch, NULL, k, k), STRATA_INVALID);
@@ -207,6 +298,7 @@ static void write_options(strata_db *db)
 {
     strata_slice k = strata_str("k");
     strata_batch *batch;
+    strata_put_stream *stream;
     MUST(strata_batch_new(db, &batch));
     MUST(strata_batch_put(batch, NULL, k, k));
     for (int i = 0; i < 7; i++) {
@@ -239,8 +331,9 @@ static void write_options(strata_db *db)
         CASE(strata_put(db, &how, k, k), STRATA_INVALID);
         CASE(strata_delete(db, &how, k), STRATA_INVALID);
         CASE(strata_delete_range(db, &how, k, strata_str("l")), STRATA_INVALID);
+        CASE(strata_put_begin(db, &how, k, &stream), STRATA_INVALID);
         CASE(strata_commit(db, &how, batch, NULL), STRATA_INVALID);
-        TRUE(commit == 77 && strata_batch_count(batch) == 1);
+        TRUE(stream == NULL && commit == 77 && strata_batch_count(batch) == 1);
     }
     strata_batch_free(batch);
 }
@@ -310,6 +403,10 @@ static void refuse_read(strata_db *db, const strata_read *how, int line)
                   __FILE__, line);
     evidence_case(strata_history_open_key(db, how, k, &history), STRATA_INVALID,
                   "strata_history_open_key", __FILE__, line);
+    strata_value_reader *reader;
+    evidence_case(strata_value_open(db, how, k, &reader), STRATA_INVALID, "strata_value_open",
+                  __FILE__, line);
+    EVIDENCE(reader == NULL, "a reader of a failed call");
     EVIDENCE(iter == NULL && history == NULL, "a handle of a failed call");
     strata_value_release(&value);
 }
@@ -357,7 +454,11 @@ static void handles_of_others(strata_db *db, strata_db *other)
 {
     strata_keyspace *foreign;
     strata_keyspace *dropped;
+    strata_keyspace_options none = STRATA_KEYSPACE_OPTIONS_INIT;
     strata_batch *batch;
+    strata_put_stream *stream;
+    strata_space space;
+    uint64_t commit;
     strata_slice k = strata_str("k");
     MUST(strata_keyspace_open(other, "default", &foreign));
     MUST(strata_keyspace_create(db, "dropped", NULL, &dropped));
@@ -377,6 +478,12 @@ static void handles_of_others(strata_db *db, strata_db *other)
         CASE(strata_batch_delete(batch, bad[i], k), STRATA_INVALID);
         CASE(strata_batch_delete_range(batch, bad[i], k, strata_str("l")), STRATA_INVALID);
         CASE(strata_compact(db, bad[i], NULL, NULL), STRATA_INVALID);
+        CASE(strata_compact_values(db, bad[i], NULL, NULL), STRATA_INVALID);
+        CASE(strata_batch_put_expiring(batch, bad[i], k, k, 1), STRATA_INVALID);
+        CASE(strata_put_begin(db, &write, k, &stream), STRATA_INVALID);
+        CASE(strata_keyspace_alter(db, bad[i], &none), STRATA_INVALID);
+        CASE(strata_oldest_commit(db, bad[i], &commit), STRATA_INVALID);
+        CASE(strata_space_of(db, bad[i], &space), STRATA_INVALID);
     }
     // A keyspace that is dropped between the filling and the commit of a batch.
     MUST(strata_keyspace_create(db, "dropped", NULL, &dropped));
@@ -410,6 +517,44 @@ static void order_of_batches(strata_db *db)
     CASE(strata_batch_delete(batch, NULL, k), STRATA_OK);
     CASE(strata_commit(db, NULL, batch, NULL), STRATA_OK);
     strata_batch_free(batch);
+}
+
+static void order_of_streams(strata_db *db, const char *big)
+{
+    strata_put_stream *stream;
+    strata_value_reader *reader;
+    strata_value value = STRATA_VALUE_INIT;
+    strata_slice k = strata_str("stream");
+    char bytes[8];
+    size_t got = 99;
+    CASE(strata_put_begin(db, NULL, k, &stream), STRATA_OK);
+    CASE(strata_put_append(stream, NULL, 1), STRATA_INVALID);
+    CASE(strata_put_append(stream, NULL, 0), STRATA_OK);
+    CASE(strata_put_append(stream, big, 3 * MIB), STRATA_OK);
+    CASE(strata_value_open(db, NULL, k, &reader), STRATA_NOT_FOUND);
+    TRUE(reader == NULL);
+    CASE(strata_put_append(stream, big, UINT32_MAX - 3 * MIB + (size_t)1), STRATA_TOO_LARGE);
+    CASE(strata_put_append(stream, big, 1), STRATA_INVALID); // it can only be aborted
+    CASE(strata_put_finish(stream), STRATA_INVALID);
+    CASE(strata_get(db, NULL, k, &value), STRATA_NOT_FOUND);
+    CASE(strata_put_begin(db, NULL, k, &stream), STRATA_OK);
+    CASE(strata_put_append(stream, big, 2 * MIB + 3), STRATA_OK);
+    CASE(strata_put_finish(stream), STRATA_OK);
+    CASE(strata_put_begin(db, NULL, k, &stream), STRATA_OK);
+    CASE(strata_put_append(stream, big, 2 * MIB), STRATA_OK);
+    strata_put_abort(stream);
+    CASE(strata_value_open(db, NULL, k, NULL), STRATA_INVALID);
+    CASE(strata_value_open(db, NULL, k, &reader), STRATA_OK);
+    TRUE(strata_value_reader_bytes(reader) == 2 * MIB + 3);
+    TRUE(strata_value_reader_commit(reader) == strata_newest_commit(db));
+    CASE(strata_value_read(reader, 0, NULL, 8, &got), STRATA_INVALID);
+    CASE(strata_value_read(reader, 0, bytes, 8, NULL), STRATA_INVALID);
+    CASE(strata_value_read(reader, 2 * MIB, bytes, 8, &got), STRATA_OK);
+    TRUE(got == 3);
+    CASE(strata_value_read(reader, 2 * MIB + 3, bytes, 8, &got), STRATA_OK);
+    TRUE(got == 0);
+    strata_value_close(reader);
+    strata_value_release(&value);
 }
 
 static void order_of_iterators(strata_db *db)
@@ -455,8 +600,17 @@ static void lengths_at_the_limit(strata_db *db, const char *big)
         CASE(strata_get(db, NULL, slice(big, lengths[i]), &value), STRATA_OK);
         TRUE(value.bytes == 0);
     }
+    // Beside its key a value has its place in memory; a separated one does not need any.
+    strata_keyspace_options off = STRATA_KEYSPACE_OPTIONS_INIT;
+    off.separation = STRATA_SEPARATION_OFF;
+    MUST(strata_keyspace_alter(db, NULL, &off));
     CASE(strata_put(db, NULL, strata_str("v"), slice(big, 2 * MIB - 100)), STRATA_OK);
     CASE(strata_put(db, NULL, strata_str("v2"), slice(big, 2 * MIB)), STRATA_TOO_LARGE);
+    off.separation = STRATA_SEPARATION_ON;
+    MUST(strata_keyspace_alter(db, NULL, &off));
+    CASE(strata_put(db, NULL, strata_str("v2"), slice(big, 4 * MIB)), STRATA_OK);
+    CASE(strata_get(db, NULL, strata_str("v2"), &value), STRATA_OK);
+    TRUE(value.bytes == 4 * MIB && memcmp(value.data, big, value.bytes) == 0);
     MUST(strata_batch_new(db, &batch));
     CASE(strata_batch_put(batch, NULL, strata_str("w"), slice(big, MIB)), STRATA_OK);
     CASE(strata_batch_put(batch, NULL, strata_str("x"), slice(big, MIB)), STRATA_TOO_LARGE);
@@ -489,6 +643,17 @@ static void close_waits_for_readers(strata_db **db)
     MUST(strata_history_open(*db, NULL, &history));
     strata_snapshot_release(snapshot);
     CASE(strata_close(*db), STRATA_BUSY);
+    strata_put_stream *stream;
+    strata_value_reader *reader;
+    MUST(strata_put_begin(*db, NULL, strata_str("s"), &stream));
+    strata_history_close(history);
+    CASE(strata_close(*db), STRATA_BUSY);
+    MUST(strata_value_open(*db, NULL, strata_str("v2"), &reader));
+    strata_put_abort(stream);
+    CASE(strata_close(*db), STRATA_BUSY);
+    MUST(strata_history_open(*db, NULL, &history));
+    strata_value_close(reader);
+    CASE(strata_close(*db), STRATA_BUSY);
     CASE(strata_put(*db, NULL, strata_str("busy"), strata_str("v")), STRATA_OK);
     CASE(strata_get(*db, NULL, strata_str("busy"), &value), STRATA_OK);
     CASE(strata_flush(*db), STRATA_OK);
@@ -507,6 +672,9 @@ static void arguments(const char *path, const char *other_path)
     MUST(strata_put(db, NULL, strata_str("k"), strata_str("v")));
     keyspace_arguments(db);
     uint64_t newest = strata_newest_commit(db);
+    alter_arguments(db);
+    space_arguments(db);
+    newest = strata_newest_commit(db);
     write_arguments(db, big);
     write_options(db);
     read_arguments(db, big);
@@ -514,6 +682,7 @@ static void arguments(const char *path, const char *other_path)
     TRUE(strata_newest_commit(db) == newest);
     handles_of_others(db, other);
     order_of_batches(db);
+    order_of_streams(db, big);
     order_of_iterators(db);
     lengths_at_the_limit(db, big);
     MUST(strata_check(db));
@@ -554,6 +723,11 @@ static const struct range ranges[] = {
     NARROW(keyspace.history_block_bytes, 1024, 256 * 1024),
     NARROW(keyspace.level0_runs_max, 4, 256),
     NARROW(keyspace.size_ratio, 2, 64),
+    NARROW(keyspace.separation, 1, 2),
+    NARROW(keyspace.separate_bytes, 64, MIB),
+    NARROW(keyspace.value_compression, 1, 3),
+    NARROW(keyspace.retention, 1, 4),
+    NARROW(keyspace.space_bound_percent, 110, 1000),
 };
 
 static void try_option(const char *path, const struct range *r, uint64_t value, strata_rc want)

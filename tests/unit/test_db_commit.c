@@ -23,6 +23,7 @@ static void world_open(struct world *w, uint64_t memory_bytes, uint64_t memtable
     options.flags = STRATA_OPEN_CREATE;
     options.memory_bytes = memory_bytes;
     options.memtable_bytes = memtable_bytes;
+    options.keyspace.separation = STRATA_SEPARATION_OFF;
     w->disk = sim_disk_new();
     sim_machine_init(&w->machine, w->disk, 1);
     assert_int_equal(db_open(&w->machine.base, "db", &options, &w->db), STRATA_OK);
