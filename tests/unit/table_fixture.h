@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/prng.h"
 #include "kv/file_name.h"
+#include "lib/alloc_fault.h"
 #include "table/table.h"
 
 #include <errno.h>
@@ -70,7 +71,9 @@ static inline int mem_pwrite(struct os_file *base, uint64_t offset, const void *
     size_t end = (size_t)offset + bytes;
     if (end > c->capacity) {
         c->capacity = end * 2;
+        alloc_fault_pause();
         c->data = realloc(c->data, c->capacity);
+        alloc_fault_resume();
         assert_non_null(c->data);
     }
     memcpy(c->data + offset, from, bytes);
@@ -134,10 +137,10 @@ static inline int mem_open(struct os_dir *base, const char *name, unsigned flags
     if (c == NULL) {
         return -ENOENT;
     }
+    alloc_fault_pause();
     struct mem_file *f = calloc(1, sizeof *f);
-    if (f == NULL) {
-        return -ENOMEM;
-    }
+    alloc_fault_resume();
+    assert_non_null(f);
     f->base.ops = &mem_file_ops;
     snprintf(f->base.name, sizeof f->base.name, "%s", name);
     f->dir = d;

@@ -3,6 +3,7 @@
 
 #include "base/endian.h"
 #include "kv/value_ref.h"
+#include "lib/alloc_fault.h"
 #include "table/footer.h"
 #include "table/section.h"
 
@@ -351,6 +352,59 @@ static void a_list_that_is_not_of_the_entries_is_found_by_verify(void **state)
     subject_release(&s);
 }
 
+// Writes the entries as table 9, opens it, reads its lists and verifies it.
+static strata_rc write_and_read(struct subject *s)
+{
+    struct table_options o = world_options();
+    struct table_writer *writer = NULL;
+    struct table_meta meta = {0};
+    struct table *t = NULL;
+    uint64_t blocks;
+    int faults = 0;
+    strata_rc rc = table_writer_new(s->w.env.dir, 9, &o, &writer);
+    bool is_new = rc == STRATA_OK;
+    for (size_t i = 0; rc == STRATA_OK && i < ENTRIES; i++) {
+        rc = table_writer_add(writer, &s->entries[i], hash_key(kv_key(&s->entries[i])));
+    }
+    strata_rc finish_rc = is_new ? table_writer_finish(writer, &meta) : rc;
+    rc = rc == STRATA_OK ? finish_rc : rc;
+    if (rc == STRATA_OK) {
+        rc = table_open(&s->w.env, &meta, &t);
+    }
+    for (uint32_t i = 0; rc == STRATA_OK && i < meta.use_count; i++) {
+        uint8_t seen[ORDINALS] = {0};
+        rc = table_value_ordinals(t, meta.uses[i].file, see, seen);
+    }
+    if (rc == STRATA_OK) {
+        rc = table_verify(t, count_fault, &faults, &blocks);
+        assert_int_equal(faults, 0);
+    }
+    if (t != NULL) {
+        table_delete_at_close(t);
+        table_unref(t);
+    } else if (mem_find(&s->w.dir, "000009.table") != NULL) { // finished, but not opened
+        assert_int_equal(os_dir_unlink(s->w.env.dir, "000009.table"), STRATA_OK);
+    }
+    table_meta_release(&meta);
+    return rc;
+}
+
+static void every_allocation_can_fail(void **state)
+{
+    (void)state;
+    static struct subject s;
+    subject_init(&s);
+    uint64_t failed = 1;
+    for (uint64_t n = 0; failed != 0; n++) {
+        alloc_fault_arm(n, 1);
+        strata_rc rc = write_and_read(&s);
+        failed = alloc_fault_disarm();
+        assert_int_equal(rc, failed != 0 ? STRATA_NO_MEMORY : STRATA_OK);
+        assert_true(n < 10000);
+    }
+    subject_release(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +417,7 @@ int main(void)
         cmocka_unit_test(a_malformed_reference_is_refused),
         cmocka_unit_test(a_meta_that_says_other_uses_is_not_of_this_table),
         cmocka_unit_test(a_list_that_is_not_of_the_entries_is_found_by_verify),
+        cmocka_unit_test(every_allocation_can_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
