@@ -31,6 +31,7 @@ struct iter_window {
     struct value_read *reads; // of the separated ones
     uint32_t read_count, read_capacity;
     struct buffer values;
+    bool is_begun; // the device was told of its reads
     bool is_read;
     size_t charged; // to the budget
 };

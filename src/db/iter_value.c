@@ -232,6 +232,7 @@ static void window_collect(strata_iter *it, struct iter_window *w)
     it->window_size =
         it->window_size * 2 < WINDOW_VALUES_MOST ? it->window_size * 2 : WINDOW_VALUES_MOST;
     w->is_read = false;
+    w->is_begun = false;
     window_fill(it, w, it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE);
     for (uint32_t i = 0; i < w->count; i++) {
         struct iter_collected *c = &w->entries[i];
@@ -271,7 +272,7 @@ static size_t window_list_reads(strata_iter *it, struct iter_window *w)
     w->read_count = 0;
     for (uint32_t i = 0; i < w->count; i++) {
         const struct kv_entry *e = &w->entries[i].entry;
-        struct value_read r = {.rc = STRATA_NO_MEMORY};
+        struct value_read r = {.rc = STRATA_NO_MEMORY, .begun = w->is_begun};
         w->entries[i].listed = e->kind == KV_PUT_SEPARATED &&
                                kv_value_ref_decode(kv_value(e), &r.ref) == STRATA_OK &&
                                total + r.ref.bytes <= most &&
@@ -358,6 +359,7 @@ static void window_prepare(strata_iter *it)
     }
     (void)window_list_reads(it, w);
     value_will_read(w->reads, w->read_count);
+    w->is_begun = true;
     for (uint32_t i = 0; i < w->read_count; i++) {
         value_file_unref(w->reads[i].file); // an iterator that rests holds none
     }

@@ -131,6 +131,7 @@ struct value_read {
     struct kv_value_ref ref;
     void *to;
     strata_rc rc; // its outcome
+    bool begun;   // value_will_read was called for it
 };
 // The first outcome that is not STRATA_OK, else STRATA_OK. Values that lie next to each other are
 // read with one request.

@@ -37,8 +37,10 @@ static int compare_wanted(const void *a, const void *b)
 {
     const struct wanted *x = *(struct wanted *const *)a;
     const struct wanted *y = *(struct wanted *const *)b;
-    if (x->spot.file != y->spot.file) {
-        return (uintptr_t)x->spot.file < (uintptr_t)y->spot.file ? -1 : 1;
+    uint64_t x_file = x->read->file->number;
+    uint64_t y_file = y->read->file->number;
+    if (x_file != y_file) {
+        return x_file < y_file ? -1 : 1;
     }
     return x->spot.offset < y->spot.offset ? -1 : x->spot.offset > y->spot.offset;
 }
@@ -99,9 +101,10 @@ static void group_will_read(const struct group *g)
     uint64_t end;
     for (uint32_t i = 0; i < g->count; runs++) {
         const struct value_spot *spot = &g->order[i]->spot;
+        bool begun = g->order[i]->read->begun;
         i += run_of(g, i, &end);
         // One request alone is made by the read.
-        if (runs > 0 || i < g->count) {
+        if (!begun && (runs > 0 || i < g->count)) {
             os_file_will_read(spot->file, spot->offset, end - spot->offset);
         }
     }
