@@ -10,7 +10,8 @@
 //
 //   keyspace "default"   r/T/SSSSSSSS = SSSSSSSS    one a commit
 //   keyspace "orders"    c/T = SSSSSSSS             the thread's last commit
-//   both                 h/T/KK                     overwritten and deleted
+//   both                 h/T/KK                     overwritten and deleted; many values are long
+//                                                   enough to be separated
 #include "base/prng.h"
 #include "lib/evidence.h"
 #include "lib/test_lib.h"
@@ -203,7 +204,7 @@ static void child_run(const struct world *w, int pipe_end)
     MUST(strata_open(w->path, &w->options, &db));
     strata_rc rc = strata_keyspace_open(db, "orders", &orders);
     if (rc == STRATA_NOT_FOUND) {
-        rc = strata_keyspace_create(db, "orders", NULL, &orders);
+        rc = strata_keyspace_create(db, "orders", &w->options.keyspace, &orders);
     }
     MUST(rc);
     struct ack opened = {.thread = UINT32_MAX};
@@ -338,6 +339,7 @@ static void check_hot(const struct world *w, strata_iter *iter, bool orders, uin
         if (here) {
             strata_slice v = hot_value(value, thread, all[k].seq, all[k].op, all[k].value_bytes);
             strata_slice got = strata_iter_value(iter);
+            MUST(strata_iter_value_error(iter));
             EVIDENCE(got.bytes == v.bytes && memcmp(got.data, v.data, v.bytes) == 0,
                      "%s after %u commits: not the value of commit %u", key, seqs, all[k].seq);
             rc = strata_iter_next(iter);
@@ -468,6 +470,9 @@ static strata_options options_of(struct prng *p)
     o.background_threads = 1 + (uint32_t)prng_below(p, 3);
     o.keyspace.shape = (strata_shape)prng_below(p, 3);
     o.keyspace.level0_runs_max = 4 + (uint32_t)prng_below(p, 8);
+    o.keyspace.separation = prng_one_in(p, 5) ? STRATA_SEPARATION_OFF : STRATA_SEPARATION_ON;
+    o.keyspace.separate_bytes = 64u << prng_below(p, 3);
+    o.keyspace.value_compression = (strata_compression)prng_below(p, 4);
     return o;
 }
 
