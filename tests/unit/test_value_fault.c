@@ -64,7 +64,7 @@ static void read_together(struct run *r, struct value_file *f)
     size_t count = 0;
     for (uint64_t i = 0; i < STEPS; i++) {
         if (r->stored[i]) {
-            reads[count++] = (struct value_read){f, r->places[i].ref, to[i], STRATA_BUSY};
+            reads[count++] = (struct value_read){f, r->places[i].ref, to[i], STRATA_BUSY, false};
         }
     }
     value_will_read(reads, count);

@@ -130,7 +130,8 @@ static void read_some(struct world *w, struct value_file *f[2], const struct kv_
         uint64_t n = prng_below(rng, values);
         which[i] = prng_one_in(rng, 2) && i > 0 ? (which[i - 1] + 1) % values : n;
         const struct kv_value_ref *ref = &refs[which[i]];
-        reads[i] = (struct value_read){f[ref->file - 4], *ref, malloc(ref->bytes), STRATA_BUSY};
+        reads[i] =
+            (struct value_read){f[ref->file - 4], *ref, malloc(ref->bytes), STRATA_BUSY, false};
         assert_non_null(reads[i].to);
     }
     if (prng_one_in(rng, 3)) {
@@ -220,7 +221,7 @@ static void one_bad_value_of_many_is_told_and_the_others_are_read(void **state)
     assert_non_null(to);
     for (uint64_t i = 0; i < 30; i++) {
         struct value_place p = append(f, i, 1000, STRATA_COMPRESSION_NONE);
-        reads[i] = (struct value_read){f, p.ref, to + i * 1000, STRATA_BUSY};
+        reads[i] = (struct value_read){f, p.ref, to + i * 1000, STRATA_BUSY, false};
         offset = i == 11 ? p.offset : offset;
     }
     assert_int_equal(value_file_finish(f), STRATA_OK);
