@@ -59,7 +59,7 @@ static void *bench_memtable_new(size_t skip)
 {
     (void)skip;
     struct memtable *m;
-    bench_need(memtable_new(&m) == STRATA_OK, "no memory");
+    bench_need(memtable_new(NULL, &m) == STRATA_OK, "no memory");
     return m;
 }
 

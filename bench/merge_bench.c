@@ -265,7 +265,7 @@ static void close_db(struct bench_db *b)
 static double flush_run(struct bench_db *b, const struct kv_entry *entries, size_t count)
 {
     struct memtable *memtable;
-    must(memtable_new(&memtable), "memtable");
+    must(memtable_new(NULL, &memtable), "memtable");
     for (size_t i = 0; i < count; i++) {
         must(memtable_reserve(memtable, 1, 128), "memtable");
         memtable_add(memtable, &entries[i], hash_key(kv_key(&entries[i])));

@@ -401,7 +401,10 @@ static void *ticker_run(void *ctx)
             db_fail(db, rc);
         }
         db_emit_error(db);
-        if (retry || (++ticks % TICKS_PER_LOOK == 0 && time_passes(db))) {
+        if (++ticks % TICKS_PER_LOOK == 0) {
+            memtable_pool_trim(&db->memtables);
+        }
+        if (retry || (ticks % TICKS_PER_LOOK == 0 && time_passes(db))) {
             background_schedule(db);
         }
         os_mutex_lock(&db->mu.lock);

@@ -31,7 +31,7 @@ strata_rc db_memtable_for(strata_db *db, struct generation *g, struct strata_key
     ASSERT(space->slot < g->capacity);
     struct memtable *m = atomic_load_explicit(&g->memtables[space->slot], memory_order_relaxed);
     if (m == NULL) {
-        strata_rc rc = memtable_new(&m);
+        strata_rc rc = memtable_new(&db->memtables, &m);
         if (rc != STRATA_OK) {
             return rc;
         }

@@ -19,6 +19,7 @@
 #include "kv/file_name.h"
 #include "manifest/manifest.h"
 #include "memtable/memtable.h"
+#include "memtable/memtable_pool.h"
 #include "os/machine.h"
 #include "shape/shape_space.h"
 #include "wal/wal.h"
@@ -148,6 +149,7 @@ struct strata_db {
     struct os_dir *dir;
     struct os_executor *executor;
     struct os_memory memory;
+    struct memtable_pool memtables; // their memory
     struct cache *cache;
     struct table_env tables;
     uint64_t incarnation;

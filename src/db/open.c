@@ -154,6 +154,7 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
     os_cond_init(&db->mu.changed);
     os_cond_init(&db->mu.tick);
     os_memory_init(&db->memory, options->memory_bytes);
+    memtable_pool_init(&db->memtables, &db->memory, options->memtable_bytes);
     atomic_init(&db->next_file, 1);
     atomic_init(&db->next_run, 1);
     db->next_keyspace = 1;
@@ -183,6 +184,7 @@ static void db_free(strata_db *db)
     if (db->cache != NULL) {
         cache_free(db->cache);
     }
+    memtable_pool_release(&db->memtables);
     os_file_cache_free(db->tables.files);
     os_dir_close(db->dir);
     for (uint32_t i = 0; db->spaces != NULL && i < db->space_count; i++) {

@@ -21,13 +21,12 @@
 
 // Chunks double from the least to the most, so that an empty memtable is cheap.
 #define MEMTABLE_CHUNK_LEAST ((size_t)16 << 10)
-#define MEMTABLE_CHUNK_MOST ((size_t)2 << 20)
 
 // A point takes more than a range delete.
 #define MEMTABLE_ADD_BYTES_MAX RECORD_BYTES_MAX
 static_assert(RECORD_BYTES_MAX >= sizeof(struct memtable_range) + 8, "room for a range delete");
 
-strata_rc memtable_new(struct memtable **memtable_out)
+strata_rc memtable_new(struct memtable_pool *pool, struct memtable **memtable_out)
 {
     *memtable_out = NULL;
     struct memtable *m = alloc_zeroed(1, sizeof *m);
@@ -47,6 +46,7 @@ strata_rc memtable_new(struct memtable **memtable_out)
     m->ranges = ranges;
     m->sorted = sorted;
     m->chunk_bytes = MEMTABLE_CHUNK_LEAST;
+    m->pool = pool;
     atomic_init(&m->bytes, sizeof *m + sizeof *ranges + sizeof *sorted + m->keys.bytes);
     atomic_init(&m->count, 0);
     *memtable_out = m;
@@ -71,7 +71,11 @@ void memtable_free(struct memtable *m)
     struct memtable_chunk *chunk = m->chunks;
     while (chunk != NULL) {
         struct memtable_chunk *older = chunk->older;
-        free(chunk);
+        if (m->pool != NULL && chunk->bytes == MEMTABLE_CHUNK_MOST) {
+            memtable_pool_give(m->pool, chunk);
+        } else {
+            free(chunk);
+        }
         chunk = older;
     }
     free(m->sorted);
@@ -89,12 +93,19 @@ static void memtable_count_bytes(struct memtable *m)
 
 // The faults of 4 KiB pages would be a third of the cost of a put: full chunks are huge pages,
 // where the system has them.
-static struct memtable_chunk *memtable_chunk_new(size_t bytes)
+static struct memtable_chunk *memtable_chunk_new(const struct memtable *m, size_t bytes)
 {
+    struct memtable_chunk *chunk = NULL;
     if (bytes < MEMTABLE_CHUNK_MOST) {
         return alloc_array(1, bytes);
     }
-    struct memtable_chunk *chunk = alloc_aligned(MEMTABLE_CHUNK_MOST, bytes);
+    if (m->pool != NULL && bytes == MEMTABLE_CHUNK_MOST) {
+        chunk = memtable_pool_take(m->pool);
+    }
+    if (chunk != NULL) {
+        return chunk;
+    }
+    chunk = alloc_aligned(MEMTABLE_CHUNK_MOST, bytes);
 #ifdef MADV_HUGEPAGE
     if (chunk != NULL) {
         // Advice: whether it is taken changes nothing but time.
@@ -117,10 +128,11 @@ static strata_rc memtable_chunk_reserve(struct memtable *m, size_t bytes)
     if (chunk_bytes < m->chunk_bytes) {
         chunk_bytes = m->chunk_bytes;
     }
-    struct memtable_chunk *chunk = memtable_chunk_new(chunk_bytes);
+    struct memtable_chunk *chunk = memtable_chunk_new(m, chunk_bytes);
     if (chunk == NULL) {
         return alloc_failed("memtable", chunk_bytes);
     }
+    chunk->bytes = chunk_bytes;
     chunk->older = m->chunks;
     m->chunks = chunk;
     m->at = (uint8_t *)chunk->memory;

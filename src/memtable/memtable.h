@@ -13,8 +13,11 @@
 #include "kv/range_dels.h"
 
 struct memtable;
+struct memtable_pool; // memtable/memtable_pool.h
 
-strata_rc memtable_new(struct memtable **memtable_out) STRATA_MUST_CHECK;
+// `pool` (may be NULL) outlives the memtable, which takes its memory from there and gives it back.
+strata_rc memtable_new(struct memtable_pool *pool,
+                       struct memtable **memtable_out) STRATA_MUST_CHECK;
 void memtable_free(struct memtable *m); // NULL is ignored
 
 // Makes room, so that the next `count` calls of memtable_add and memtable_delete_range, with keys

@@ -5,11 +5,13 @@
 
 #include "memtable/key_table.h"
 #include "memtable/memtable.h"
+#include "memtable/memtable_pool.h"
 #include "memtable/memtable_ranges.h"
 #include "memtable/sorted_keys.h"
 
 struct memtable_chunk {
     struct memtable_chunk *older;
+    size_t bytes;
     uint64_t memory[];
 };
 
@@ -20,6 +22,7 @@ struct memtable {
     struct sorted_keys *sorted;
     _Atomic size_t bytes; // of what the writer allocates
     _Atomic uint64_t count;
+    struct memtable_pool *pool; // or NULL
     // The rest belongs to the writer: records are cut from [at, end) of the newest chunk.
     uint8_t *at;
     uint8_t *end;

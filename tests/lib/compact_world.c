@@ -251,7 +251,7 @@ static void world_fill(struct compact_world *w, uint64_t seed)
     assert_int_equal(edit_create_space(&e, 1, "default", &options, 0), STRATA_OK);
     assert_int_equal(compact_world_install(w, &e), STRATA_OK);
     edit_release(&e);
-    assert_int_equal(memtable_new(&w->memtable), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &w->memtable), STRATA_OK);
     bool shared = prng_one_in(&w->random, 2);
     for (uint32_t k = 0; k < COMPACT_WORLD_KEYS; k++) {
         snprintf(w->keys[k], sizeof w->keys[k], shared ? "a/long/prefix/%02u%s" : "%02u%s", k,
@@ -629,7 +629,7 @@ void compact_world_flush(struct compact_world *w)
     assert_true(w->catalog->flushed_commit == w->commit);
     assert_true(w->catalog->log_first_segment == w->commit);
     memtable_free(w->memtable);
-    assert_int_equal(memtable_new(&w->memtable), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &w->memtable), STRATA_OK);
     move_cluster(w);
 }
 

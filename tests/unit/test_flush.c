@@ -115,7 +115,7 @@ static void expect_as_before(struct compact_world *w)
     }
     compact_world_remove_strays(w);
     memtable_free(w->memtable);
-    assert_int_equal(memtable_new(&w->memtable), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &w->memtable), STRATA_OK);
     compact_world_check(w);
     compact_world_close(w);
 }

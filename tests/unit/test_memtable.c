@@ -57,7 +57,7 @@ static void model_init(struct model *d, uint64_t hash_mask)
     d->points = calloc(MODEL_MOST, sizeof *d->points);
     d->ranges = calloc(MODEL_MOST, sizeof *d->ranges);
     assert_true(d->points != NULL && d->ranges != NULL);
-    assert_int_equal(memtable_new(&d->memtable), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &d->memtable), STRATA_OK);
 }
 
 static void model_release(struct model *d)
@@ -391,7 +391,7 @@ static void empty_memtable_answers_nothing(void **state)
 {
     (void)state;
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     assert_true(memtable_is_empty(m));
     assert_true(memtable_bytes(m) < 4096);
     struct kv_lookup lookup = {.key = text("a"), .hash = hash_key(text("a")), .at = 9};
@@ -423,7 +423,7 @@ static void point_is_newer_than_a_range_delete_of_its_commit(void **state)
 {
     (void)state;
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     add_one(m, text("b"), text("old"), 1);
     assert_int_equal(memtable_reserve(m, 1, 2), STRATA_OK);
     memtable_delete_range(m, text("a"), text("c"), 2);
@@ -445,7 +445,7 @@ static void many_overwrites_of_one_key_are_found_at_every_commit(void **state)
     (void)state;
     enum { VERSIONS = 20000 };
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     add_one(m, text("a"), text(""), 1);
     add_one(m, text("z"), text(""), 1);
     for (uint64_t commit = 2; commit <= VERSIONS; commit++) {
@@ -477,7 +477,7 @@ static void many_range_deletes_stay_cheap(void **state)
     (void)state;
     enum { RANGES = 10000 };
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     struct prng p = {11};
     for (uint32_t i = 1; i <= RANGES; i++) {
         uint32_t from = (uint32_t)prng_below(&p, RANGES);
@@ -505,7 +505,7 @@ static void bytes_cover_what_was_written(void **state)
 {
     (void)state;
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     static uint8_t value[100000];
     uint8_t key[16] = {0};
     for (uint32_t i = 0; i < 100; i++) {
@@ -530,7 +530,7 @@ static void reserve_without_memory_changes_nothing(void **state)
     struct memtable *m;
     for (uint64_t n = 0;; n++) {
         alloc_fault_arm(n, 1);
-        strata_rc rc = memtable_new(&m);
+        strata_rc rc = memtable_new(NULL, &m);
         if (alloc_fault_disarm() == 0) {
             assert_int_equal(rc, STRATA_OK);
             break;
@@ -572,7 +572,7 @@ static void range_deletes_need_no_memory_once_reserved(void **state)
 {
     (void)state;
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     assert_int_equal(memtable_reserve(m, 200, 400), STRATA_OK);
     alloc_fault_arm(0, UINT64_MAX);
     for (uint64_t i = 1; i <= 200; i++) {
@@ -596,7 +596,7 @@ static void cursor_without_memory_can_be_opened_later(void **state)
 {
     (void)state;
     struct memtable *m;
-    assert_int_equal(memtable_new(&m), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &m), STRATA_OK);
     uint64_t commit = 0;
     for (int round = 0; round < 6; round++) {
         for (int i = 0; i < 100 * round + 1; i++) {
@@ -752,7 +752,7 @@ static void readers_are_right_while_a_writer_goes_on(void **state)
 {
     (void)state;
     struct shared s = {.seed = 1};
-    assert_int_equal(memtable_new(&s.memtable), STRATA_OK);
+    assert_int_equal(memtable_new(NULL, &s.memtable), STRATA_OK);
     struct os_thread threads[4];
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(
