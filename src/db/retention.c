@@ -62,7 +62,8 @@ static strata_rc policy_floor(strata_db *db, const strata_keyspace_options *opti
     return rc;
 }
 
-// Raises the floor; returns what it is then.
+// Raises the floor; returns what it is then. Whoever publishes it passes readers.lock before it
+// looks who is registered: no fence is needed (registered.c).
 static uint64_t publish_floor(struct strata_keyspace *space, uint64_t floor)
 {
     uint64_t before = atomic_load_explicit(&space->floor, memory_order_relaxed);
@@ -71,7 +72,6 @@ static uint64_t publish_floor(struct strata_keyspace *space, uint64_t floor)
            !atomic_compare_exchange_weak_explicit(&space->floor, &before, floor,
                                                   memory_order_seq_cst, memory_order_relaxed)) {
     }
-    atomic_thread_fence(memory_order_seq_cst);
     return before < floor ? floor : before;
 }
 
