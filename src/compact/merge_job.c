@@ -23,10 +23,12 @@ struct merge {
     struct compact_progress progress;
     struct compact_trim trim;
     bool history;
-    bool open;                  // a pass is running over the group
-    struct catalog_space space; // number, name and options only
-    struct tree *tree;
-    struct shape_job job;
+    bool open;                           // a pass is running over the group
+    struct catalog_space space;          // number, name and options only
+    struct tree *tree;                   // what is not an input
+    struct shape_job job;                // its inputs are those below
+    struct run inputs[MERGE_INPUTS_MAX]; // by number: the runs themselves are let go
+    bool holds_tables;                   // those of the plan that are not NULL
     uint64_t slice_bytes;
     uint64_t output_run;
     uint64_t ejected_run;
@@ -159,6 +161,50 @@ static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space
     return STRATA_OK;
 }
 
+// The merge lets go of the tree, and holds the tables that it reads one by one: each file leaves
+// when the slice is installed that ends it, so that a merge never needs the space of all its inputs
+// and all its outputs at once.
+static strata_rc merge_hold_tables(struct merge *m)
+{
+    struct tree *rest;
+    struct tree_change *changes = alloc_zeroed(m->plan.table_count, sizeof *changes);
+    if (changes == NULL) {
+        return alloc_failed("tables of a merge", m->plan.table_count * sizeof *changes);
+    }
+    for (size_t i = 0; i < m->plan.table_count; i++) {
+        changes[i].file = table_meta(m->plan.tables[i].table)->file;
+    }
+    strata_rc rc = tree_apply(m->tree, changes, m->plan.table_count, &rest);
+    free(changes);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    for (size_t i = 0; i < m->plan.table_count; i++) {
+        table_ref(m->plan.tables[i].table);
+    }
+    m->holds_tables = true;
+    for (uint32_t i = 0; i < m->job.input_count; i++) {
+        m->inputs[i].number = m->job.inputs[i]->number;
+        m->job.inputs[i] = &m->inputs[i];
+    }
+    tree_unref(m->tree);
+    m->tree = rest;
+    return STRATA_OK;
+}
+
+// Lets go of the tables that are taken, or of all that are left.
+static void merge_release_tables(struct merge *m, bool all)
+{
+    for (size_t i = m->table_at; m->holds_tables && i < m->plan.table_count; i++) {
+        struct merge_table *t = &m->plan.tables[i];
+        if (t->taken || all) {
+            table_unref(t->table);
+            t->table = NULL;
+            m->table_at += i == m->table_at;
+        }
+    }
+}
+
 // NOLINTNEXTLINE(readability-function-size): what a merge is, told once
 strata_rc merge_new(const struct compact_env *env, const struct catalog_space *space, bool history,
                     struct tree *tree, const struct shape_job *job, const struct shape *shape,
@@ -182,6 +228,9 @@ strata_rc merge_new(const struct compact_env *env, const struct catalog_space *s
     strata_rc rc = m->env.trim(m->env.ctx, space->number, &m->trim);
     if (rc == STRATA_OK) {
         rc = merge_set_up(m, space, shape);
+    }
+    if (rc == STRATA_OK) {
+        rc = merge_hold_tables(m);
     }
     if (rc != STRATA_OK) {
         merge_free(m);
@@ -230,12 +279,12 @@ static strata_rc merge_install(struct merge *m, struct slice limit)
 {
     for (size_t i = m->table_at; i < m->plan.table_count; i++) {
         struct merge_table *t = &m->plan.tables[i];
+        if (t->taken) {
+            continue;
+        }
         const struct table_meta *meta = table_meta(t->table);
         if (limit.data != NULL && slice_compare(meta->lower, limit) >= 0) {
             break;
-        }
-        if (t->taken) {
-            continue;
         }
         strata_rc rc;
         if (limit.data == NULL || slice_compare(meta->upper, limit) <= 0) {
@@ -248,11 +297,15 @@ static strata_rc merge_install(struct merge *m, struct slice limit)
             return rc;
         }
     }
-    while (m->table_at < m->plan.table_count && m->plan.tables[m->table_at].taken) {
-        m->table_at++;
-    }
     strata_rc rc = separate_finish(&m->separate);
-    return rc == STRATA_OK ? output_set_install(&m->set) : rc;
+    if (rc == STRATA_OK) {
+        rc = output_set_install(&m->set);
+    }
+    if (rc == STRATA_OK) {
+        // No cursor stands in them: each is at the next key or behind it.
+        merge_release_tables(m, false);
+    }
+    return rc;
 }
 
 // ---- a group that is rewritten
@@ -524,10 +577,11 @@ void merge_free(struct merge *m)
     output_release(&m->ejected);
     separate_release(&m->separate);
     output_set_release(&m->set);
-    merge_plan_release(&m->plan);
     eject_older_release(&m->older);
     compact_trim_release(&m->trim);
     free(m->space.name);
+    merge_release_tables(m, true);
+    merge_plan_release(&m->plan);
     tree_unref(m->tree);
     free(m);
 }

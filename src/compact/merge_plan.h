@@ -18,7 +18,7 @@ struct merge_group {
 };
 
 struct merge_table {
-    struct table *table; // held by the tree
+    struct table *table; // held by the merge
     uint32_t input;      // index of its run in the job
     bool taken;          // it left the inputs, or need not
 };

@@ -39,6 +39,7 @@ struct run_cursor {
     struct {
         uint8_t *bytes;
         uint32_t capacity;             // readahead_bytes
+        struct os_memory *memory;      // that `bytes` are charged to
         const struct table_file *file; // NULL: empty
         uint64_t offset, length;
     } ahead;
@@ -89,7 +90,8 @@ static strata_rc read_ahead(struct run_cursor *c, struct table_file *tf, uint32_
         if (c->ahead.bytes == NULL) {
             return alloc_failed("readahead", c->ahead.capacity);
         }
-        os_memory_charge(tf->env.memory, OS_MEMORY_READERS, c->ahead.capacity);
+        c->ahead.memory = tf->env.memory;
+        os_memory_charge(c->ahead.memory, OS_MEMORY_READERS, c->ahead.capacity);
     }
     c->ahead.file = NULL;
     uint64_t length = offsets[last + 1] - offsets[first];
@@ -343,7 +345,7 @@ static void cursor_close(struct kv_cursor *base)
     struct run_cursor *c = (struct run_cursor *)base;
     unpin(c);
     if (c->ahead.bytes != NULL) {
-        os_memory_refund(c->tables[0]->file->env.memory, OS_MEMORY_READERS, c->ahead.capacity);
+        os_memory_refund(c->ahead.memory, OS_MEMORY_READERS, c->ahead.capacity);
         free(c->ahead.bytes);
     }
     free(c->keys);

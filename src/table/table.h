@@ -180,8 +180,9 @@ strata_rc table_value_ordinals(struct table *t, uint64_t file,
                                void *ctx) STRATA_MUST_CHECK;
 
 // A cursor over the points of a run: tables in key order whose bounds do not overlap. The tables
-// must outlive the cursor. `keep`: loaded blocks stay in the cache. `readahead_bytes`: loads of
-// following blocks are joined up to this many bytes (0: one block at a time); merges use 256 KiB.
+// must outlive the cursor; but those that a cursor which only moves forward has left may go.
+// `keep`: loaded blocks stay in the cache. `readahead_bytes`: loads of following blocks are joined
+// up to this many bytes (0: one block at a time); merges use 256 KiB.
 strata_rc run_cursor_open(struct cache *cache, struct table *const *tables, size_t count, bool keep,
                           uint32_t readahead_bytes,
                           struct kv_cursor **cursor_out) STRATA_MUST_CHECK;
