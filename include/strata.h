@@ -14,7 +14,7 @@
 //   - Database, keyspace and snapshot handles may be used from any thread at once. An iterator, a
 //     history reader and a batch belong to one thread at a time.
 //   - Keys have 1 to 65,535 bytes and are ordered bytewise. Values have 0 to 4 GiB - 1 bytes; a
-//     batch must fit in a quarter of the memory budget.
+//     batch, and a value that is not separated, must fit in a quarter of the memory budget.
 //   - Slices passed in need to live only until the call returns, unless a comment says otherwise.
 //   - In a child process after fork() every call on an inherited handle fails with STRATA_INVALID.
 #ifndef STRATA_H
@@ -55,7 +55,7 @@ typedef enum strata_rc {
     STRATA_NO_SPACE = -5,         // the disk is full; writes resume when there is space again
     STRATA_CORRUPT = -6,          // stored bytes are not what was written; the text says where
     STRATA_LOCKED = -7,           // another handle or process has the database open
-    STRATA_BUSY = -8,             // not now: live iterators at close, or STRATA_NO_WAIT
+    STRATA_BUSY = -8,             // not now: live handles at close, or STRATA_NO_WAIT
     STRATA_CONFLICT = -9,         // the thing exists already, or a transaction lost
     STRATA_TRIMMED = -10,         // the commit is older than what retention keeps
     STRATA_READ_ONLY = -11,       // opened read-only, or read-only after an earlier error
@@ -205,8 +205,8 @@ STRATA_API strata_rc strata_open(const char *path, const strata_options *options
                                  strata_db **db_out) STRATA_MUST_CHECK;
 
 // Syncs, stops background work and frees the handle. STRATA_BUSY, with the handle still open, while
-// iterators, history readers or snapshots are alive. Any other error is about the last sync: the
-// handle is freed all the same.
+// iterators, readers, snapshots or put streams are alive. Any other error is about the last sync:
+// the handle is freed all the same.
 STRATA_API strata_rc strata_close(strata_db *db);
 
 // ---------------------------------------------------------------------------------------------
@@ -264,8 +264,9 @@ typedef struct strata_write {
     uint32_t flags;       // STRATA_NO_WAIT
     uint64_t *commit_out; // when not NULL: receives the number of the commit
     // Of puts: when the value ceases to be, in microseconds since 1970; 0: what the keyspace says;
-    // STRATA_NEVER: never. Rounded up to a whole second. A read now hides what has expired by now,
-    // a read as of a commit judges by the time of that commit. Not looked at by strata_commit.
+    // STRATA_NEVER: never. Rounded up to a whole second; it may lie in the past. A read now hides
+    // what has expired by now, a read as of a commit judges by the time of that commit. Not looked
+    // at by strata_commit.
     int64_t expires_unix_us;
 } strata_write;
 #define STRATA_NEVER INT64_MAX
@@ -291,7 +292,8 @@ STRATA_API strata_rc strata_delete_range(strata_db *db, const strata_write *how,
 STRATA_API strata_rc strata_batch_new(strata_db *db, strata_batch **batch_out) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_batch_put(strata_batch *batch, strata_keyspace *keyspace,
                                       strata_slice key, strata_slice value) STRATA_MUST_CHECK;
-// As strata_batch_put, with strata_write.expires_unix_us.
+// As strata_batch_put, with strata_write.expires_unix_us. (What a keyspace says of expiry counts
+// from the moment at which the batch is filled.)
 STRATA_API strata_rc strata_batch_put_expiring(strata_batch *batch, strata_keyspace *keyspace,
                                                strata_slice key, strata_slice value,
                                                int64_t expires_unix_us) STRATA_MUST_CHECK;
