@@ -199,16 +199,18 @@ static uint64_t separated_bytes(const struct kv_entry *e)
     return separated ? ref.bytes : 0;
 }
 
-// Moves on and adds what is found, until the window is full. The merge ends up at the last one.
-static void window_fill(strata_iter *it, struct iter_window *w, size_t bytes_most)
+// Moves on and adds what is found, until the window has `values_most` values. The merge ends up at
+// the last one.
+static void window_fill(strata_iter *it, struct iter_window *w, uint32_t values_most)
 {
+    size_t bytes_most = it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE;
     uint32_t values = 0;
     uint64_t value_bytes = 0;
     if (w->count == 1) {
         values = 1;
         value_bytes = separated_bytes(it->shown);
     }
-    while (values < it->window_size && w->count < WINDOW_ENTRIES_MOST && value_bytes < bytes_most &&
+    while (values < values_most && w->count < WINDOW_ENTRIES_MOST && value_bytes < bytes_most &&
            w->bytes.bytes < bytes_most) {
         strata_rc rc = iter_move_on(it);
         if (rc == STRATA_OK) {
@@ -229,11 +231,13 @@ static void window_fill(strata_iter *it, struct iter_window *w, size_t bytes_mos
 // What the iterator shows is the caller's to restore.
 static void window_collect(strata_iter *it, struct iter_window *w)
 {
-    it->window_size =
-        it->window_size * 2 < WINDOW_VALUES_MOST ? it->window_size * 2 : WINDOW_VALUES_MOST;
+    // Entries that are collected are not asked for yet, which is no reason to begin small again.
+    uint32_t size = it->window_size * 2;
+    size = size < WINDOW_VALUES_MOST ? size : WINDOW_VALUES_MOST;
     w->is_read = false;
     w->is_begun = false;
-    window_fill(it, w, it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE);
+    window_fill(it, w, size);
+    it->window_size = size;
     for (uint32_t i = 0; i < w->count; i++) {
         struct iter_collected *c = &w->entries[i];
         c->entry.key = w->bytes.data + c->key_at;

@@ -37,7 +37,7 @@ static strata_rc entry_failed(const struct os_dir *d, int error, const char *wha
 static int file_open_raw(struct os_dir *d, const char *name, unsigned flags,
                          struct os_file **file_out)
 {
-    ASSERT((flags & OS_OPEN_WRITE) != 0 || flags == OS_OPEN_READ);
+    ASSERT((flags & OS_OPEN_WRITE) != 0 || (flags & ~(unsigned)OS_OPEN_RANDOM) == OS_OPEN_READ);
     ASSERT((flags & OS_OPEN_CREATE) != 0 || (flags & OS_OPEN_EXCLUSIVE) == 0);
     *file_out = NULL;
     int error = -EINTR;

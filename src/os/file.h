@@ -24,6 +24,7 @@ enum os_open_flags {
     OS_OPEN_CREATE = 1u << 1,    // with WRITE: create if absent, mode 0600
     OS_OPEN_EXCLUSIVE = 1u << 2, // with CREATE: fail (EEXIST) if present
     OS_OPEN_TRUNCATE = 1u << 3,  // with WRITE: empty it
+    OS_OPEN_RANDOM = 1u << 4,    // small reads anywhere: the system shall not read ahead unasked
 };
 
 enum os_lock_mode { OS_LOCK_SHARED = 1, OS_LOCK_EXCLUSIVE = 2 };

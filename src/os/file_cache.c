@@ -59,9 +59,9 @@ void os_file_cache_free(struct os_file_cache *c)
     free(c);
 }
 
-void os_cached_file_init(struct os_cached_file *f, const char *name, uint64_t bytes)
+void os_cached_file_init(struct os_cached_file *f, const char *name, uint64_t bytes, unsigned flags)
 {
-    *f = (struct os_cached_file){.name = name, .bytes = bytes};
+    *f = (struct os_cached_file){.name = name, .bytes = bytes, .flags = flags};
     atomic_init(&f->state, 0);
     atomic_init(&f->touched, false);
 }
@@ -151,12 +151,12 @@ static strata_rc open_checked(struct os_file_cache *c, const struct os_cached_fi
                               struct os_file **file_out)
 {
     int error;
-    strata_rc rc = os_file_open_errno(c->dir, f->name, OS_OPEN_READ, file_out, &error);
+    strata_rc rc = os_file_open_errno(c->dir, f->name, f->flags, file_out, &error);
     if (error == EMFILE || error == ENFILE) {
         uint64_t open = atomic_load_explicit(&c->open, memory_order_relaxed);
         // Some more than one: others of the process are short of descriptors as well.
         if (shrink_files(c, open - 1 - open / 8)) {
-            rc = os_file_open_errno(c->dir, f->name, OS_OPEN_READ, file_out, &error);
+            rc = os_file_open_errno(c->dir, f->name, f->flags, file_out, &error);
         }
     }
     if (rc != STRATA_OK) {

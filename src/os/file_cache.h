@@ -24,6 +24,7 @@ struct os_file_cache;
 struct os_cached_file {
     const char *name; // the owner's
     uint64_t bytes;
+    unsigned flags; // os_open_flags of a file that is read
     // The rest is private to file_cache.c.
     struct os_file *file;   // while it is open
     _Atomic uint32_t state; // leases, and whether it is open
@@ -36,8 +37,10 @@ strata_rc os_file_cache_new(struct os_dir *dir, size_t limit,
                             struct os_file_cache **cache_out) STRATA_MUST_CHECK;
 void os_file_cache_free(struct os_file_cache *c); // NULL is ignored; every file was dropped before
 
-// A file that is not open. `bytes` is its size; `name` must live as long as `f`.
-void os_cached_file_init(struct os_cached_file *f, const char *name, uint64_t bytes);
+// A file that is not open. `bytes` is its size; `name` must live as long as `f`. `flags`:
+// OS_OPEN_READ or OS_OPEN_RANDOM.
+void os_cached_file_init(struct os_cached_file *f, const char *name, uint64_t bytes,
+                         unsigned flags);
 // A descriptor to read from until os_cached_file_return. STRATA_CORRUPT when the file does not
 // have its size; otherwise errors as of os_file_open.
 strata_rc os_cached_file_lease(struct os_file_cache *c, struct os_cached_file *f,

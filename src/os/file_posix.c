@@ -268,6 +268,9 @@ static int posix_dir_open_file(struct os_dir *d, const char *name, unsigned flag
         free(f);
         return error;
     }
+    if ((flags & OS_OPEN_RANDOM) != 0) {
+        (void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM); // advice
+    }
     f->file.ops = &posix_file_ops;
     snprintf(f->file.name, sizeof f->file.name, "%s", name);
     *file_out = &f->file;

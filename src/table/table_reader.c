@@ -254,7 +254,7 @@ static strata_rc table_file_open(const struct table_env *env, const struct table
     tf->bytes = meta->bytes;
     atomic_init(&tf->refs, 1);
     file_name_make(tf->name, FILE_TABLE, meta->file);
-    os_cached_file_init(&tf->descriptor, tf->name, meta->bytes);
+    os_cached_file_init(&tf->descriptor, tf->name, meta->bytes, OS_OPEN_READ);
     strata_rc rc = open_footer(tf);
     if (rc == STRATA_OK) {
         rc = open_properties(tf, meta);

@@ -148,7 +148,7 @@ const struct value_meta *value_file_meta(const struct value_file *f)
 void value_file_publish(struct value_file *f, struct value_meta meta)
 {
     f->meta = meta;
-    os_cached_file_init(&f->descriptor, f->name, meta.bytes);
+    os_cached_file_init(&f->descriptor, f->name, meta.bytes, OS_OPEN_RANDOM);
     atomic_store_explicit(&f->bytes, meta.bytes, memory_order_relaxed);
     // Pairs with the acquire load in value_file_is_finished.
     atomic_store_explicit(&f->finished, true, memory_order_release);

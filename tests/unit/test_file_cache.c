@@ -61,7 +61,7 @@ static void counted_open(struct counted *x, size_t count, size_t limit)
         assert_int_equal(os_file_write(f, 0, &byte, 1), STRATA_OK);
         system_files.file = f->ops;
         assert_int_equal(os_file_close(f), STRATA_OK);
-        os_cached_file_init(&x->files[i], x->names[i], 1);
+        os_cached_file_init(&x->files[i], x->names[i], 1, OS_OPEN_READ);
     }
     os_mutex_init(&system_files.lock);
     system_files.dir = x->dir.base.ops;
