@@ -1,6 +1,7 @@
 // Iterators over separated values: on demand, read ahead, in both directions, and while their view
 // is taken; against an array that says what they must show.
 #include "base/prng.h"
+#include "lib/alloc_fault.h"
 #include "unit/db_world.h"
 
 #define KEYS 400
@@ -413,6 +414,66 @@ static void unreadable_value_is_told_by_value_error(void **state)
     world_close(&w);
 }
 
+// One allocation fails, at every place in turn: an error that may be answered by going on, and
+// never a wrong value.
+static void without_memory_nothing_wrong_is_shown(void **state)
+{
+    (void)state;
+    struct world w;
+    strata_keyspace_options o = world_options(256);
+    world_open(&w, &o);
+    (void)write_version(&w, 0);
+    assert_int_equal(strata_compact(w.db, NULL, NULL, NULL), STRATA_OK);
+    uint64_t failures = 0;
+    for (uint64_t n = 0;; n++) {
+        strata_iter *it;
+        alloc_fault_arm(n, 1);
+        strata_rc rc = strata_iter_open(w.db, NULL, &it);
+        if (rc == STRATA_OK) {
+            rc = strata_iter_first(it);
+        }
+        int shown = 0;
+        int at = -1;
+        while (rc == STRATA_OK && shown < 60) {
+            alloc_fault_pause();
+            at = next_live(at, 1, 0);
+            strata_slice expected = big_value(at, 0, value_bytes(at, 0));
+            alloc_fault_resume();
+            strata_slice value = strata_iter_value(it);
+            if (strata_iter_value_error(it) == STRATA_OK) {
+                expect_bytes(value, expected);
+            } else {
+                assert_int_equal(strata_iter_value_error(it), STRATA_NO_MEMORY);
+                assert_int_equal(value.bytes, 0);
+            }
+            if (shown == 30) {
+                alloc_fault_pause();
+                put(&w, "zzz", "a new view");
+                assert_int_equal(strata_flush(w.db), STRATA_OK);
+                db_reseat_idle(w.db);
+                alloc_fault_resume();
+            }
+            shown++;
+            rc = strata_iter_next(it);
+        }
+        uint64_t failed = alloc_fault_disarm();
+        assert_true(rc == STRATA_OK || rc == STRATA_NO_MEMORY);
+        if (rc == STRATA_NO_MEMORY && it != NULL) { // it can be positioned again
+            assert_int_equal(failed, 1);
+            assert_int_equal(strata_iter_first(it), STRATA_OK);
+            check_entry(it, next_live(-1, 1, 0), 0, true);
+        }
+        strata_iter_close(it);
+        assert_int_equal(atomic_load(&w.db->memory.used[OS_MEMORY_READERS]), 0);
+        if (failed == 0) {
+            break;
+        }
+        failures++;
+    }
+    assert_true(failures > 30);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +484,7 @@ int main(void)
         cmocka_unit_test(yielded_iterator_goes_on_after_the_loss_of_its_view),
         cmocka_unit_test(filter_sees_the_value),
         cmocka_unit_test(unreadable_value_is_told_by_value_error),
+        cmocka_unit_test(without_memory_nothing_wrong_is_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,7 +194,7 @@ static void reads_below_the_floor_are_trimmed(void **state)
     world_open(&w, &o);
     strata_snapshot *snapshot = NULL;
     for (int i = 1; i <= 8; i++) {
-        char text[8];
+        char text[16];
         snprintf(text, sizeof text, "v%d", i);
         put(&w, "k", text); // commits 1, 3, 5 ...
         put(&w, text, "x");
@@ -244,7 +244,7 @@ static void reads_that_need_a_version_that_went_are_trimmed(void **state)
     world_open(&w, &o);
     put(&w, "a", "stays"); // 1
     for (int i = 1; i <= 6; i++) {
-        char text[8];
+        char text[16];
         snprintf(text, sizeof text, "v%d", i);
         put(&w, "k", text); // 2 to 7
         assert_int_equal(strata_flush(w.db), STRATA_OK);
