@@ -129,32 +129,25 @@ static void dir_visit(const char *dir, void (*visit)(void *ctx, int folder, cons
     }
 }
 
-struct dir_sum {
-    uint64_t bytes;
-    uint64_t logs;
-};
-
-static void sum_one(void *ctx, int folder, const char *name)
+static void use_one(void *ctx, int folder, const char *name)
 {
-    struct dir_sum *sum = ctx;
+    struct disk_use *use = ctx;
     struct stat st;
     if (fstatat(folder, name, &st, 0) != 0) {
         return;
     }
     uint64_t bytes = (uint64_t)st.st_blocks * SECTOR_BYTES;
     const char *dot = strrchr(name, '.');
-    sum->bytes += bytes;
-    sum->logs += dot != NULL && strcmp(dot, ".log") == 0 ? bytes : 0;
+    use->bytes += bytes;
+    use->log_bytes += dot != NULL && strcmp(dot, ".log") == 0 ? bytes : 0;
+    use->value_bytes += dot != NULL && strcmp(dot, ".value") == 0 ? bytes : 0;
 }
 
-uint64_t disk_dir_bytes(const char *dir, uint64_t *logs_out)
+struct disk_use disk_use_of(const char *dir)
 {
-    struct dir_sum sum = {0};
-    dir_visit(dir, sum_one, &sum);
-    if (logs_out != NULL) {
-        *logs_out = sum.logs;
-    }
-    return sum.bytes;
+    struct disk_use use = {0};
+    dir_visit(dir, use_one, &use);
+    return use;
 }
 
 static void remove_one(void *ctx, int folder, const char *name)

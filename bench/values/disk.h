@@ -36,8 +36,13 @@ double disk_noise(const struct disk *disk);
 // Sequential writes of `bytes` with direct I/O, in blocks of a MiB by two threads: bytes a second.
 double disk_write_speed(const char *dir, uint64_t bytes);
 
-// Blocks that the files of `dir` take. *logs_out (may be NULL): those of names that end in .log.
-uint64_t disk_dir_bytes(const char *dir, uint64_t *logs_out);
+// Blocks that the files of `dir` take; those of names that end in .log and .value apart.
+struct disk_use {
+    uint64_t bytes; // of all
+    uint64_t log_bytes;
+    uint64_t value_bytes;
+};
+struct disk_use disk_use_of(const char *dir);
 void disk_remove_dir(const char *dir);
 
 #endif

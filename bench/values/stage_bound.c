@@ -19,6 +19,7 @@
 #define PROBE_SLOW_NS 20000000u
 #define WINDOWS_MAX 65536
 #define BOUND_PERCENT 150
+#define OVER_NOTED 5
 
 struct window {
     uint64_t begin;
@@ -74,20 +75,24 @@ static void *sample_thread(void *ctx)
     while (!atomic_load(&bound->stopping)) {
         // What is live only grows, and is loaded first: the bound is never too generous.
         uint64_t live = atomic_load(&bound->live);
-        uint64_t log;
-        uint64_t disk = disk_dir_bytes(bound->dir, &log);
+        struct disk_use use = disk_use_of(bound->dir);
         struct engine_space said = bound->engine->space(bound->db);
-        uint64_t limit = live / 100 * BOUND_PERCENT + log + bound->plan->setup.write_buffer_bytes;
+        uint64_t limit =
+            live / 100 * BOUND_PERCENT + use.log_bytes + bound->plan->setup.write_buffer_bytes;
         s->count++;
-        s->over += disk > limit;
+        if (use.bytes > limit && s->over++ < OVER_NOTED) {
+            note("bound: %s: %.1f MiB on disk (%.1f of log, %.1f of values), live %.1f, bound %.1f",
+                 bound->engine->name, (double)use.bytes / MIB, (double)use.log_bytes / MIB,
+                 (double)use.value_bytes / MIB, (double)live / MIB, (double)limit / MIB);
+        }
         s->over_engine += said.bound_bytes > 0 && said.disk_bytes > said.bound_bytes;
-        double share = (double)disk / (double)limit;
+        double share = (double)use.bytes / (double)limit;
         s->worst = share > s->worst ? share : s->worst;
-        double of_live = live > 0 ? (double)(disk - log) / (double)live : 0;
+        double of_live = live > 0 ? (double)(use.bytes - use.log_bytes) / (double)live : 0;
         if (live > bound->plan->bytes / 2 && of_live > s->worst_share) {
             s->worst_share = of_live;
         }
-        s->disk_most = disk > s->disk_most ? disk : s->disk_most;
+        s->disk_most = use.bytes > s->disk_most ? use.bytes : s->disk_most;
         sleep_seconds(SAMPLE_SECONDS);
     }
     return NULL;
@@ -245,7 +250,7 @@ static void bound_one(void *ctx)
     (void)pthread_join(probe, NULL);
     disk_sync(plan->dir);
     result->written_bytes = disk_counters_since(&plan->disk, &start).written_bytes;
-    result->disk_idle = disk_dir_bytes(bound->dir, NULL);
+    result->disk_idle = disk_use_of(bound->dir).bytes;
     sum_up(bound);
     bound->engine->close(bound->db);
     free(bound->latencies);

@@ -73,7 +73,7 @@ void load_run(const struct plan *plan, const struct engine *engine, struct engin
     result_out->cpu_seconds = cpu_now() - cpu;
     result_out->written_bytes = disk_counters_since(&plan->disk, &start).written_bytes;
     result_out->process_bytes = disk_process_written() - process;
-    result_out->disk_bytes = disk_dir_bytes(dir, NULL);
+    result_out->disk_bytes = disk_use_of(dir).bytes;
     free(order);
     free(value);
 }
