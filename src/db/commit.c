@@ -227,7 +227,7 @@ static ALWAYS_INLINE strata_rc commit_batch_locked(strata_db *db, const strata_w
     if (rc == STRATA_OK && in->own != NULL) {
         rc = values_make_place_locked(db);
     }
-    if (rc == STRATA_OK && in->seals != 0 && in->seals != db->values.seals) {
+    if (rc == STRATA_OK && in->seals != 0 && in->seals != db->values.seals && !MUTANT(51)) {
         return STRATA_YIELD;
     }
     if (rc == STRATA_OK) {

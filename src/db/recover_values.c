@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "kv/batch.h"
 
 struct value_reading {
@@ -105,6 +106,7 @@ static strata_rc read_value(struct value_reading *r, const struct batch_op *op)
     }
     if (rc == STRATA_OK) {
         rc = value_file_recover_add(file->file, &op->ref, op->value_offset);
+        rc = MUTANT(52) ? STRATA_OK : rc;
     }
     return rc != STRATA_NOT_FOUND
                ? rc
