@@ -62,6 +62,9 @@ struct compact_env {
     // True when the database wants the job to stop at the next step (close, cancel): the step
     // answers STRATA_BUSY.
     bool (*stopping)(void *ctx);
+    // So many point deletes must follow each other before a merge looks whether they can become one
+    // range delete; 0: 64, which is also the most.
+    uint32_t turn_deletes;
     void *ctx;
 };
 
@@ -70,6 +73,7 @@ struct compact_progress {
     uint64_t entries_in, entries_out, ejected, receipts, dropped, tables_moved;
     uint64_t expired;        // puts that became deletes
     uint64_t floors;         // versions that KV_FLOOR took the place of
+    uint64_t turned;         // point deletes that range deletes took the place of
     uint64_t blocks_skipped; // left out unread behind a range delete: at least so many
     uint64_t blocks_passed;  // taken over whole; their entries count as in and out
     uint64_t blocks_handed;  // of those, put into the cache because they were there before

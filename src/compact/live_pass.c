@@ -41,16 +41,27 @@ struct slice live_pass_next_key(const struct live_pass *p)
     return kv_key(p->merge.entry);
 }
 
-// Writes the range deletes up to `limit` (data NULL: all) and ends the table there.
+// Writes the range deletes up to `limit` (data NULL: all) and ends the table there. Those that
+// deletes were turned into lie between the others.
 static strata_rc live_pass_cut(struct live_pass *p, struct slice limit)
 {
     struct range_fragment piece;
-    strata_rc rc = eject_ranges_next(&p->ranges, p->older, limit, &piece);
+    strata_rc rc = p->turn == NULL ? STRATA_OK : turn_close(p->turn);
+    if (rc == STRATA_OK) {
+        rc = eject_ranges_next(&p->ranges, p->older, limit, &piece);
+    }
     while (rc == STRATA_OK) {
-        rc = output_add_range(p->live, &piece);
+        rc = p->turn == NULL ? STRATA_OK : turn_write(p->turn, piece.begin);
+        if (rc == STRATA_OK) {
+            rc = output_add_range(p->live, &piece);
+        }
         if (rc == STRATA_OK) {
             rc = eject_ranges_next(&p->ranges, p->older, limit, &piece);
         }
+    }
+    if (rc == STRATA_END && p->turn != NULL) {
+        rc = turn_write(p->turn, slice_of(NULL, 0));
+        rc = rc == STRATA_OK ? STRATA_END : rc;
     }
     if (rc != STRATA_END) {
         return rc;
@@ -108,6 +119,19 @@ static strata_rc live_pass_eject(struct live_pass *p, const struct kv_entry *e, 
     return output_add(p->history, &interval);
 }
 
+static strata_rc live_pass_keep(struct live_pass *p, const struct kv_entry *e)
+{
+    p->live->set->progress->entries_out++;
+    if (p->turn == NULL) {
+        return output_add(p->live, e);
+    }
+    if (e->kind == KV_DELETE && p->rule.cover == NULL) {
+        return turn_add(p->turn, e, p->ranges.cover_at);
+    }
+    strata_rc rc = turn_close(p->turn);
+    return rc == STRATA_OK ? output_add(p->live, e) : rc;
+}
+
 static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *given)
 {
     struct compact_progress *progress = p->live->set->progress;
@@ -126,8 +150,7 @@ static strata_rc live_pass_entry(struct live_pass *p, const struct kv_entry *giv
     progress->entries_in++;
     switch (eject_point(&p->rule, e, last, &end)) {
     case EJECT_KEEP:
-        progress->entries_out++;
-        return output_add(p->live, e);
+        return live_pass_keep(p, e);
     case EJECT_HISTORY:
     case EJECT_RECEIPT:
         return live_pass_eject(p, e, end);
@@ -183,6 +206,9 @@ static strata_rc live_pass_block(struct live_pass *p, uint64_t *bytes_out)
     rc = run_cursor_raw_block(c, &raw);
     if (rc == STRATA_OK) {
         rc = output_keeps_block(p->live, &raw, &keeps);
+    }
+    if (rc == STRATA_OK && keeps && p->turn != NULL) {
+        rc = turn_close(p->turn);
     }
     if (rc == STRATA_OK && keeps) {
         rc = output_add_block(p->live, &raw);

@@ -15,8 +15,7 @@
 #define COMPACT_LIVE_PASS_H
 
 #include "compact/eject.h"
-#include "compact/output.h"
-#include "kv/merge.h"
+#include "compact/turn.h"
 
 struct live_pass_commits { // of what a source holds
     uint64_t least, greatest;
@@ -30,6 +29,7 @@ struct live_pass {
     struct output *live;
     struct output *history;
     uint64_t slice_bytes; // a slice ends after a table when so much is complete; UINT64_MAX: never
+    struct turn *turn;    // of deletes that stay; NULL: they stay as they are. Borrowed
     const struct live_pass_commits *commits; // of each cursor; NULL: not known. Borrowed
     // Private.
     struct kv_merge merge;

@@ -44,6 +44,7 @@ struct merge {
     struct separate separate; // of the values on the way
     struct output main;       // to the tree that is merged
     struct output ejected;    // of a live merge: to history
+    struct turn turn;         // of a live merge
     struct live_pass live_pass;
     struct history_pass history_pass;
 };
@@ -122,6 +123,13 @@ static void merge_place_outputs(struct merge *m, const struct catalog_space *spa
     m->main.separate = m->ejected.separate = &m->separate;
 }
 
+// Deletes stay only where an older run may hold something, and become range deletes only where a
+// part of the past may go.
+static bool merge_turns(const struct merge *m)
+{
+    return !m->job.to_last && m->trim.floor != 0;
+}
+
 static struct merge_plan_rules merge_rules(const struct merge *m, const struct shape *shape)
 {
     struct merge_plan_rules rules = {.history = m->history,
@@ -129,6 +137,9 @@ static struct merge_plan_rules merge_rules(const struct merge *m, const struct s
                                      .read_moved = m->history && m->trim.versions != 0,
                                      .expires = m->trim.floor != 0,
                                      .table_bytes = shape->table_bytes};
+    if (!m->history && merge_turns(m)) {
+        rules.turn_deletes = turn_enough(&m->env);
+    }
     int64_t after_us = (int64_t)m->space.options.expire_seconds * 1000000;
     if (rules.expires && after_us != 0 && m->trim.floor_time_us > after_us) {
         rules.expired_us = m->trim.floor_time_us - after_us;
@@ -158,6 +169,13 @@ static strata_rc merge_set_up(struct merge *m, const struct catalog_space *space
     }
     m->ejected_run = m->history ? 0 : m->env.new_run_number(m->env.ctx);
     merge_place_outputs(m, space, shape, neighbour);
+    if (!m->history && merge_turns(m)) {
+        m->turn.env = &m->env;
+        m->turn.trim = &m->trim;
+        m->turn.out = &m->main;
+        m->turn.keyspace = m->space.number;
+        return turn_init(&m->turn, m->tree, &m->job);
+    }
     return STRATA_OK;
 }
 
@@ -383,6 +401,7 @@ static strata_rc merge_begin_live(struct merge *m, const struct merge_group *g,
                                   struct kv_cursor **cursors, uint32_t count)
 {
     m->live_pass = (struct live_pass){.env = &m->env,
+                                      .turn = merge_turns(m) ? &m->turn : NULL,
                                       .trim = &m->trim,
                                       .keyspace = m->space.number,
                                       .older = &m->older,
@@ -577,6 +596,7 @@ void merge_free(struct merge *m)
     output_release(&m->ejected);
     separate_release(&m->separate);
     output_set_release(&m->set);
+    turn_release(&m->turn);
     eject_older_release(&m->older);
     compact_trim_release(&m->trim);
     free(m->space.name);

@@ -1,6 +1,7 @@
 // Tables whose bounds overlap, directly or through others, form a group that must be rewritten. A
 // table that overlaps nothing moves unread, unless
 //   - it holds deletes that end here because no run is older, or
+//   - it is made of deletes that may become range deletes, or
 //   - it may hold something that retention lets go: expired puts where no run is older, old
 //   versions
 //     in history; but what is in the output run already has been looked at when it came there, and
@@ -81,6 +82,13 @@ static bool merge_plan_expired(const struct merge_plan_rules *rules, const struc
            meta->range_fragments == 0 && meta->time_greatest_us <= rules->expired_us;
 }
 
+// Is the table made of deletes that may become range deletes?
+static bool merge_plan_turns(const struct merge_plan_rules *rules, const struct table_meta *meta)
+{
+    return rules->turn_deletes != 0 && meta->deletes >= rules->turn_deletes &&
+           meta->deletes >= meta->entries / 4 * 3;
+}
+
 static enum merge_group_kind merge_plan_kind(const struct merge_plan *p,
                                              const struct shape_job *job,
                                              const struct merge_group *g,
@@ -100,7 +108,8 @@ static enum merge_group_kind merge_plan_kind(const struct merge_plan *p,
         job->input_levels[t->input] == job->output_level) {
         return MERGE_STAY;
     }
-    if (rules->read_moved || (ends && rules->expires && meta->expiring != 0)) {
+    if (rules->read_moved || (ends && rules->expires && meta->expiring != 0) ||
+        merge_plan_turns(rules, meta)) {
         return MERGE_REWRITE;
     }
     return meta->bytes < rules->table_bytes / MERGE_SMALL_SHARE ? MERGE_REWRITE : MERGE_MOVE;

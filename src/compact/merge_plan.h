@@ -33,9 +33,10 @@ struct merge_plan {
 
 struct merge_plan_rules {
     bool history;
-    bool read_all;        // no table goes unread
-    bool read_moved;      // tables that would move are read: something of them may go
-    bool expires;         // what has expired may go
+    bool read_all;         // no table goes unread
+    bool read_moved;       // tables that would move are read: something of them may go
+    uint32_t turn_deletes; // so many may become a range delete; 0: none do
+    bool expires;          // what has expired may go
     int64_t expired_us;   // whole tables of expiring puts no younger than this have expired; 0: not
                           // known of any
     uint64_t table_bytes; // at which outputs are cut

@@ -286,13 +286,12 @@ static strata_rc cursor_refill(struct kv_cursor *base)
 }
 
 // The first table with upper > key (forward), or the last with lower < key (backward); `count` when
-// there is none.
-static size_t find_table(const struct run_cursor *c, struct slice key)
+// there is none. Tables before `low` are not looked at.
+static size_t find_table(const struct run_cursor *c, struct slice key, size_t low)
 {
     if (key.data == NULL) {
         return c->backward ? c->count - 1 : 0;
     }
-    size_t low = 0;
     size_t high = c->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -314,10 +313,14 @@ static size_t find_table(const struct run_cursor *c, struct slice key)
 static strata_rc cursor_seek(struct kv_cursor *base, struct slice key, bool backward)
 {
     struct run_cursor *c = (struct run_cursor *)base;
+    // On from where it stands: the tables behind it may be gone.
+    bool onward = !backward && !c->backward && key.data != NULL && kv_cursor_valid(base) &&
+                  slice_compare(kv_key(base->at), key) <= 0;
+    size_t low = onward ? c->table : 0;
     (void)finish(c, STRATA_END);
     c->backward = backward;
     c->window = WINDOW_FIRST;
-    c->table = c->count == 0 ? 0 : find_table(c, key);
+    c->table = c->count == 0 ? 0 : find_table(c, key, low);
     if (c->table >= c->count) {
         return STRATA_END;
     }

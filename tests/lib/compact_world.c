@@ -588,6 +588,7 @@ void compact_world_count(struct compact_world *w, const struct compact_progress 
     s->dropped += p->dropped;
     s->expired += p->expired;
     s->floors += p->floors;
+    s->turned += p->turned;
 }
 
 strata_rc compact_world_try_flush(struct compact_world *w)

@@ -2,9 +2,9 @@
 // histories and compared with a list of all versions, every key at every commit.
 //
 // It proves the rule, not the engine: writes with batches, range deletes and expiries, flushes,
-// merges of adjacent runs over key slices, moves, excises with and without a default end, history
-// merges, registered commits and four kinds of retention. Each simpler rule that looks right is a
-// mutant here, and must fail.
+// merges of adjacent runs over key slices, deletes that become range deletes, moves, excises with
+// and without a default end, history merges, registered commits and four kinds of retention. Each
+// simpler rule that looks right is a mutant here, and must fail.
 //
 // Retention: a job takes a trim, which publishes the floor and then notes the registered commits;
 // what nobody can ask any more goes. A job may work by a trim that is older than the writes and the
@@ -47,6 +47,10 @@ enum mutant {
     EXPIRED_TO_ALL,     // expiry does not look at registered commits
     UNREAD_BY_GREATEST, // a table leaves unread although registered commits need its older versions
     UNREAD_ONE_KEY,     // a table leaves unread that is not covered whole
+    TURN_GAP,           // deletes are turned although an older run holds a key between them
+    TURN_OLDER,         // or older runs hold something newer than the oldest of them
+    TURN_NEWER,         // newer runs are not asked for something older
+    TURN_ASKED,         // nor anybody whether he asks for a commit between them
     MUTANTS
 };
 
@@ -75,6 +79,10 @@ static const char *const mutant_names[MUTANTS] = {
     "expired_to_all",
     "unread_by_greatest",
     "unread_one_key",
+    "turn_gap",
+    "turn_older",
+    "turn_newer",
+    "turn_asked",
 };
 
 struct version {
@@ -137,6 +145,7 @@ struct db {
     struct prng random;
     enum retention retention;
     enum mutant mutant;
+    bool deletes; // are frequent
     uint64_t newest;
     struct versions all[KEYS]; // the truth
     struct versions memtable[KEYS];
@@ -266,13 +275,14 @@ static void write_batch(struct db *db)
     struct version point[KEYS];
     for (uint64_t i = 0; i < count; i++) {
         uint64_t x = prng_below(&db->random, 100);
-        if (x >= 75) {
+        if (x >= (db->deletes ? 92 : 75)) {
             write_range(db, commit, has);
             continue;
         }
         int k = (int)prng_below(&db->random, KEYS);
         has[k] = true;
-        point[k] = (struct version){commit, x < 55 ? PUT : DELETE, commit * 10 + i, 0};
+        point[k] = (struct version){commit, x < (db->deletes ? 35 : 55) ? PUT : DELETE,
+                                    commit * 10 + i, 0};
         if (x < 20) {
             point[k].expiry = 1 + time_of(commit) + prng_below(&db->random, 12);
         }
@@ -455,6 +465,9 @@ static void pick_slice(struct db *db, int *begin_out, int *end_out)
         *begin_out = (int)prng_below(&db->random, KEYS);
         *end_out = *begin_out + 1 + (int)prng_below(&db->random, (uint64_t)(KEYS - *begin_out));
     }
+    if (db->deletes && *end_out - *begin_out < KEYS && prng_one_in(&db->random, 2)) {
+        *end_out = *begin_out + 1;
+    }
 }
 
 // Takes the slice's range deletes out of a run.
@@ -481,6 +494,88 @@ static void cut_ranges(struct run *run, int begin, int end, struct ranges *to)
     }
     free(run->ranges.at);
     run->ranges = rest;
+}
+
+// ---- deletes that become a range delete
+
+// May what run `r` holds from key `first` to `last` lie above (below, when not `newer`) a range
+// delete of the commit? Of older runs also: is each key that it holds one of the deleted?
+static bool turn_allows(const struct db *db, size_t r, bool newer, int first, int last,
+                        uint64_t commit, const struct run *deletes)
+{
+    const struct run *run = &db->runs.at[r];
+    for (int k = first; k <= last; k++) {
+        if (!newer && run->has[k] && !deletes->has[k] && db->mutant != TURN_GAP) {
+            return false;
+        }
+        if (run->has[k] && (run->point[k].commit > commit) != newer) {
+            return db->mutant == (newer ? TURN_NEWER : TURN_OLDER);
+        }
+    }
+    for (size_t i = 0; i < run->ranges.count; i++) {
+        const struct range *x = &run->ranges.at[i];
+        if (x->begin <= last && first < x->end && (x->commit > commit) != newer) {
+            return db->mutant == (newer ? TURN_NEWER : TURN_OLDER);
+        }
+    }
+    return true;
+}
+
+// The run that a merge of runs i..j has made holds nothing but deletes from `first` to `last`, and
+// there is no range delete over any. Do they become one? It has the commit of the oldest of them:
+// what newer runs hold of a key is newer than its delete. Nobody may ask for a commit at which only
+// some of them are there, and everything below must be older.
+static void turn_deletes(struct db *db, size_t i, size_t j, int first, int last)
+{
+    struct run *run = &db->runs.at[j];
+    uint64_t least = UINT64_MAX;
+    uint64_t greatest = 0;
+    for (int k = first; k <= last; k++) {
+        if (run->has[k]) {
+            uint64_t c = run->point[k].commit;
+            least = c < least ? c : least;
+            greatest = c > greatest ? c : greatest;
+        }
+    }
+    if (is_kept(db, least, greatest) && db->mutant != TURN_ASKED) {
+        return;
+    }
+    for (size_t r = 0; r < db->runs.count; r++) {
+        if ((r < i || r > j) && !turn_allows(db, r, r < i, first, last, least, run)) {
+            return;
+        }
+    }
+    for (int k = first; k <= last; k++) {
+        run->has[k] = false;
+    }
+    add_range(&run->ranges, (struct range){first, last + 1, least});
+}
+
+static bool is_bare_delete(const struct run *run, int key)
+{
+    return run->has[key] && run->point[key].kind == DELETE && !run_covers(run, key);
+}
+
+// Runs i..j were merged over [begin, end).
+static void turn_all_deletes(struct db *db, size_t i, size_t j, int begin, int end)
+{
+    const struct run *run = &db->runs.at[j];
+    for (int first = begin; first < end; first++) {
+        if (!is_bare_delete(run, first)) {
+            continue;
+        }
+        int last = first;
+        for (int k = first + 1; k < end && !run_covers(run, k); k++) {
+            if (run->has[k] && !is_bare_delete(run, k)) {
+                break;
+            }
+            last = run->has[k] ? k : last;
+        }
+        if (last > first) {
+            turn_deletes(db, i, j, first, last);
+        }
+        first = last;
+    }
 }
 
 static void merge(struct db *db)
@@ -515,6 +610,9 @@ static void merge(struct db *db)
     }
     free(ranges.at);
     add_file(db, ejected);
+    if (prng_one_in(&db->random, 2)) {
+        turn_all_deletes(db, i, j, begin, end);
+    }
     drop_empty_runs(db);
 }
 
@@ -1085,7 +1183,7 @@ static void step(struct db *db)
         write_batch(db);
     } else if (x < 58) {
         flush(db);
-    } else if (x < 76) {
+    } else if (x < (db->deletes ? 68 : 76)) {
         merge(db);
     } else if (x < 82) {
         move_down(db);
@@ -1121,6 +1219,7 @@ static bool run_history(enum retention retention, enum mutant mutant, uint64_t s
 {
     struct db db = {.retention = retention, .mutant = mutant};
     db.random.state = prng_mix(seed);
+    db.deletes = prng_one_in(&db.random, 2);
     for (int t = 0; t < STEPS && db.fault[0] == '\0'; t++) {
         step(&db);
         if (t % CHECK_EVERY == 0) {

@@ -215,6 +215,44 @@ static void a_merge_skips_what_is_covered(void **state)
     }
 }
 
+// In small tables and slices. Returns how many blocks were skipped.
+static uint64_t merge_in_slices(struct compact_world *w)
+{
+    struct tree *tree = compact_world_space(w)->live;
+    struct shape shape = {.table_bytes = 1000, .size_ratio = 4, .level_count = 1};
+    struct shape_job job;
+    struct merge *m;
+    bool done = false;
+    uint64_t installs = w->installs;
+    assert_true(shape_pick_full(tree, &shape, NULL, true, &job));
+    job.rewrite = true;
+    assert_int_equal(
+        merge_new(&w->env, compact_world_space(w), false, tree, &job, &shape, 1000, &m), STRATA_OK);
+    while (!done) {
+        assert_int_equal(merge_step(m, &done), STRATA_OK);
+    }
+    uint64_t skipped = merge_progress(m)->blocks_skipped;
+    assert_true(w->installs > installs + 2);
+    merge_free(m);
+    return skipped;
+}
+
+// Tables that earlier slices have ended are gone by then.
+static void a_merge_skips_behind_a_slice(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    compact_world_open(&w, 4, false);
+    put_keys(&w, 0, 36);
+    put_keys(&w, 0, 36);
+    assert_int_equal(merge_in_slices(&w), 0);
+    put_keys(&w, 0, 36);
+    delete_range(&w, 24, 35);
+    assert_true(merge_in_slices(&w) >= 2);
+    compact_world_check(&w);
+    compact_world_close(&w);
+}
+
 static void an_allocation_that_fails_changes_nothing(void **state)
 {
     (void)state;
@@ -254,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_claimed_run_is_left_alone),
         cmocka_unit_test(history_leaves_with_the_floor),
         cmocka_unit_test(a_merge_skips_what_is_covered),
+        cmocka_unit_test(a_merge_skips_behind_a_slice),
         cmocka_unit_test(an_allocation_that_fails_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
