@@ -25,6 +25,8 @@
 #include <inttypes.h>
 
 #define STEP_BYTES ((uint64_t)1 << 20)
+// The device is told of so many runs before they are copied.
+#define RUNS_AHEAD 64u
 
 // One logical file of a victim.
 struct rewrite_target {
@@ -53,6 +55,7 @@ struct value_rewrite {
     enum rewrite_phase phase;
     size_t table_at; // the next to be asked
     size_t target_at, run_at;
+    size_t run_told;   // the first of the target's runs that the device has not been told of
     uint32_t run_done; // chunks of the run that are copied
     struct value_writer *writer;
     uint64_t writer_bytes;   // so far
@@ -328,12 +331,21 @@ static strata_rc rewrite_copy_some(struct value_rewrite *r)
     struct rewrite_target *t = &r->targets[r->target_at];
     if (r->run_at == t->count) {
         r->target_at++;
-        r->run_at = 0;
+        r->run_at = r->run_told = 0;
         return STRATA_OK;
+    }
+    for (; r->run_told < t->count && r->run_told < r->run_at + RUNS_AHEAD; r->run_told++) {
+        uint64_t run = t->runs[r->run_told];
+        value_writer_will_copy(r->writer, t->from, t->logical, (uint32_t)(run >> 32),
+                               (uint32_t)run);
     }
     uint32_t first = (uint32_t)(t->runs[r->run_at] >> 32) + r->run_done;
     uint32_t left = (uint32_t)t->runs[r->run_at] - r->run_done;
     uint32_t chunks = left < t->step_chunks ? left : t->step_chunks;
+    if (chunks < left) {
+        uint32_t next = left - chunks < t->step_chunks ? left - chunks : t->step_chunks;
+        value_writer_will_copy(r->writer, t->from, t->logical, first + chunks, next);
+    }
     strata_rc rc = value_writer_copy(r->writer, t->from, t->logical, first, chunks);
     if (rc != STRATA_OK) {
         return rc;

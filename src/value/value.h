@@ -154,6 +154,11 @@ strata_rc value_writer_new(const struct value_env *env, uint64_t number, uint64_
 // written under the new. Any order of ordinals; the same one only once.
 strata_rc value_writer_copy(struct value_writer *w, struct value_file *from, uint64_t logical,
                             uint32_t ordinal, uint32_t chunks) STRATA_MUST_CHECK;
+// These chunks (of the first MiB of them) will be copied, in the order of these calls, and `from`
+// lives as long as the writer: their requests are started. What lies close together becomes one
+// request, so the last ones told of may still wait for more.
+void value_writer_will_copy(struct value_writer *w, struct value_file *from, uint64_t logical,
+                            uint32_t ordinal, uint32_t chunks);
 uint64_t value_writer_bytes(const struct value_writer *w);
 // Writes the index, syncs, frees the writer whatever is returned, and opens the file. On failure it
 // is removed. Its name is durable after a directory sync, which is the caller's.

@@ -158,6 +158,10 @@ strata_rc value_file_read(struct value_file *f, const struct kv_value_ref *ref, 
             return value_is_absent(f, ref, ordinal);
         }
         if (rc == STRATA_OK) {
+            if (bytes > want.bytes) {
+                // The next chunk most likely follows.
+                os_file_will_read(spot.file, spot.offset, 2 * (uint64_t)KV_VALUE_CHUNK_BYTES);
+            }
             want.seed = spot.seed;
             rc = value_record_read(spot.file, spot.offset, spot.limit, &want, &record);
             value_spot_release(f, &spot);

@@ -7,6 +7,9 @@
 
 #include <stdio.h>
 
+#define AHEAD 64u
+#define AHEAD_BYTES_MAX (4u << 20)
+
 struct verification {
     struct value_file *file;
     struct os_file *descriptor;
@@ -35,8 +38,9 @@ static strata_rc fault_of(struct verification *v, strata_rc rc)
     return STRATA_OK;
 }
 
+// `likely`: how many bytes the record may have, to read it with one request.
 static strata_rc verify_record(struct verification *v, const struct value_index_logical *l,
-                               uint32_t ordinal, uint64_t offset)
+                               uint32_t ordinal, uint64_t offset, uint64_t likely)
 {
     struct value_record record;
     uint8_t *payload = v->record + VALUE_RECORD_HEADER_BYTES;
@@ -44,7 +48,7 @@ static strata_rc verify_record(struct verification *v, const struct value_index_
     size_t done;
     size_t more = 0;
     size_t most = VALUE_RECORD_HEADER_BYTES + KV_VALUE_CHUNK_BYTES;
-    size_t ask = room < VALUE_SMALL_BYTES ? (size_t)room : VALUE_SMALL_BYTES;
+    size_t ask = likely < VALUE_SMALL_BYTES ? (size_t)likely : VALUE_SMALL_BYTES;
     strata_rc rc = os_file_read_some(v->descriptor, offset, v->record, ask, &done);
     bool good = rc == STRATA_OK && done > VALUE_RECORD_HEADER_BYTES &&
                 value_record_decode(v->record, &record);
@@ -68,6 +72,28 @@ static strata_rc verify_record(struct verification *v, const struct value_index_
     }
     v->raw_bytes += record.raw;
     return STRATA_OK;
+}
+
+// How far it is from entry `i` of a block to the next, or to the end of the records. From time to
+// time the device is told of what follows.
+static uint64_t likely_bytes(const struct verification *v, const struct value_index_block *b,
+                             const uint8_t *image, uint32_t i, uint64_t offset)
+{
+    uint32_t ordinal;
+    uint64_t next = v->index->records_end;
+    if (i % AHEAD == 0) {
+        uint32_t last = i + 2 * AHEAD < b->count ? i + 2 * AHEAD : b->count - 1u;
+        if (value_index_entry(b, image, last, &ordinal, &next) && next > offset) {
+            uint64_t most = (uint64_t)AHEAD_BYTES_MAX;
+            os_file_will_read(v->descriptor, offset, next - offset < most ? next - offset : most);
+        }
+        next = v->index->records_end;
+    }
+    if (i + 1u < b->count) {
+        uint64_t at;
+        next = value_index_entry(b, image, i + 1, &ordinal, &at) && at > offset ? at : next;
+    }
+    return next - offset;
 }
 
 static strata_rc verify_block(struct verification *v, const struct value_index_logical *l,
@@ -98,7 +124,7 @@ static strata_rc verify_block(struct verification *v, const struct value_index_l
         }
         *last = ordinal;
         v->records++;
-        rc = verify_record(v, l, ordinal, offset);
+        rc = verify_record(v, l, ordinal, offset, likely_bytes(v, b, image, i, offset));
         if (v->visit != NULL) {
             v->visit(v->ctx, l->file, ordinal);
         }

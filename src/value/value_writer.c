@@ -10,6 +10,9 @@
 #define OUT_BYTES ((size_t)1 << 20)
 // Most of what a record can have.
 #define RECORD_BYTES_MAX ((size_t)VALUE_RECORD_HEADER_BYTES + KV_VALUE_CHUNK_BYTES)
+// What is told of before it is copied: with such gaps, until it is so much together.
+#define TOLD_GAP_BYTES_MAX ((uint64_t)12 << 10)
+#define TOLD_BYTES_MAX ((uint64_t)256 << 10)
 // A record behind as much as is gathered, and what it is filled up with.
 #define OUT_ROOM (OUT_BYTES + RECORD_BYTES_MAX + 2 * (size_t)VALUE_SECTOR_BYTES)
 
@@ -34,6 +37,10 @@ struct value_writer {
     struct copied *copied;
     size_t count, capacity;
     size_t charged;
+    struct { // of `from`, not told of yet; NULL: nothing
+        struct value_file *from;
+        uint64_t begin, end;
+    } told;
 };
 
 static void writer_charge(struct value_writer *w, size_t bytes)
@@ -95,6 +102,59 @@ void value_writer_abandon(struct value_writer *w)
 uint64_t value_writer_bytes(const struct value_writer *w)
 {
     return w->written + w->out_bytes;
+}
+
+// Where a record begins, and where it or its likely part ends.
+static strata_rc told_range(struct value_file *from, uint64_t logical, uint32_t ordinal,
+                            uint64_t *begin_out, uint64_t *end_out)
+{
+    struct value_spot spot;
+    strata_rc rc = value_spot_find(from, logical, ordinal, &spot);
+    if (rc == STRATA_OK) {
+        value_spot_release(from, &spot);
+        // Where the index does not tell the end of a record, it is most likely a short one.
+        uint64_t most = spot.offset + VALUE_SMALL_BYTES;
+        *begin_out = spot.offset;
+        *end_out = spot.limit < most ? spot.limit : most;
+    }
+    return rc;
+}
+
+// Starts the request that was being gathered.
+static void tell(struct value_writer *w)
+{
+    struct os_file *file;
+    struct value_file *from = w->told.from;
+    w->told.from = NULL;
+    if (from != NULL &&
+        os_cached_file_lease(from->env.files, &from->descriptor, &file) == STRATA_OK) {
+        os_file_will_read(file, w->told.begin, w->told.end - w->told.begin);
+        os_cached_file_return(from->env.files, &from->descriptor);
+    }
+}
+
+void value_writer_will_copy(struct value_writer *w, struct value_file *from, uint64_t logical,
+                            uint32_t ordinal, uint32_t chunks)
+{
+    uint64_t begin, end, last;
+    ASSERT(chunks > 0);
+    if (told_range(from, logical, ordinal, &begin, &end) != STRATA_OK ||
+        (chunks > 1 && told_range(from, logical, ordinal + chunks - 1, &last, &end) != STRATA_OK)) {
+        return; // the copy will say why
+    }
+    end = end > begin && end - begin < OUT_BYTES ? end : begin + OUT_BYTES;
+    if (from == w->told.from && begin >= w->told.begin &&
+        begin <= w->told.end + TOLD_GAP_BYTES_MAX) {
+        w->told.end = end > w->told.end ? end : w->told.end;
+    } else {
+        tell(w);
+        w->told.from = from;
+        w->told.begin = begin;
+        w->told.end = end;
+    }
+    if (w->told.end - w->told.begin >= TOLD_BYTES_MAX) {
+        tell(w);
+    }
 }
 
 static strata_rc write_out(struct value_writer *w)

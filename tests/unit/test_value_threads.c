@@ -164,6 +164,10 @@ static void a_rewrite_disturbs_no_reader(void **state)
         assert_int_equal(value_writer_new(&s.w.env, 10 + round, WORLD_KEYSPACE, 6, &w), STRATA_OK);
         for (uint64_t n = round; n < VALUES; n += 3) {
             const struct kv_value_ref *ref = &s.places[n].ref;
+            if (n + 30 < VALUES) {
+                const struct kv_value_ref *ahead = &s.places[n + 30].ref;
+                value_writer_will_copy(w, s.file, 3, ahead->ordinal, kv_value_chunks(ahead->bytes));
+            }
             assert_int_equal(
                 value_writer_copy(w, s.file, 3, ref->ordinal, kv_value_chunks(ref->bytes)),
                 STRATA_OK);
