@@ -117,14 +117,22 @@ static strata_rc flush_begin(strata_db *db)
     db->mu.flush_running = !idle;
     if (idle) {
         os_cond_wake_all(&db->mu.changed);
-    } else {
-        db->flush_catalog = db->edit.catalog;
-        catalog_ref(db->flush_catalog);
     }
     os_mutex_unlock(&db->mu.lock);
     if (idle) {
         return STRATA_END;
     }
+    // Putting the values on disk takes long, and a catalog that is held holds files that leave.
+    struct edit values = {0};
+    strata_rc rc = values_into_edit(db, g, &values);
+    edit_release(&values);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    os_mutex_lock(&db->mu.lock);
+    db->flush_catalog = db->edit.catalog;
+    catalog_ref(db->flush_catalog);
+    os_mutex_unlock(&db->mu.lock);
     struct compact_env env = db_compact_env(db);
     env.trim = db_trim_flush;
     db->flush_began_ns = db->machine->clock->monotonic_ns(db->machine->clock);

@@ -32,7 +32,7 @@
 #define DB_SEALED_MAX 3u                   // generations that may wait for their flush
 #define DB_MERGE_SLICE_BYTES (64ull << 20) // output of one slice of a merge
 #define DB_RELOG_BYTES_MAX (128u << 10)    // a longer log tail is flushed at open, not logged again
-#define DB_MANIFEST_BYTES_MAX (4ull << 20) // a longer manifest is rewritten
+#define DB_MANIFEST_BYTES_MAX (1ull << 20) // a longer manifest is rewritten
 #define DB_GENERATION_VALUE_FILES_MAX 64u  // then it is sealed
 #define DB_HISTORY_REWRITES 32u
 
@@ -547,8 +547,6 @@ struct read_at {
 // Registers the commit of a read that outlives the call. Before its view is pinned.
 strata_rc read_register(strata_db *db, const struct read_at *at,
                         struct registration *r) STRATA_MUST_CHECK;
-// By which expiry is judged in that read, as it begins.
-int64_t read_time_s(strata_db *db, const struct read_at *at);
 strata_rc read_resolve(strata_db *db, const strata_read *how,
                        struct read_at *at_out) STRATA_MUST_CHECK;
 strata_rc db_get(strata_db *db, const struct read_at *at, struct slice key,

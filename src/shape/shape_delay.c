@@ -10,8 +10,8 @@
 // times before it rests, so at the bound writers are held to what the background can sustain, and
 // at a third of the way to what it takes in at once. The square makes the first step small: a
 // backlog that is worked off quickly costs nearly nothing, and throughput falls smoothly, not in a
-// cliff. Space beyond its bound goes on to grow dearer: there writers get less than any background
-// takes, so that it falls again.
+// cliff. Space counts threefold and goes on to grow dearer beyond its bound: there writers get less
+// than any background takes, so that it falls again.
 #include "shape/shape.h"
 
 #include "base/assert.h"
@@ -20,7 +20,8 @@
 #define RATE_UNKNOWN (64.0 * 1024 * 1024) // bytes a second, until something was measured
 #define RATE_LEAST (1024.0 * 1024)
 #define DEBT_FRACTION_MAX 2.0 // debt has no hard bound, but its price has
-#define SPACE_FRACTION_MAX 8.0
+#define SPACE_WEIGHT 3.0
+#define SPACE_OWED_MAX 8.0
 #define DELAY_NS_MAX 1e9
 
 // How far `value` is from `soft` (0) to `hard` (1).
@@ -45,8 +46,8 @@ uint64_t shape_delay(const struct shape_pressure *p, uint64_t bytes)
     double runs = fraction_of(p->level0_runs, p->level0_runs_soft, p->level0_runs_max);
     double debt = fraction_of(p->debt_bytes, p->debt_bytes_soft, 2 * p->debt_bytes_soft);
     debt = debt > DEBT_FRACTION_MAX ? DEBT_FRACTION_MAX : debt;
-    double space = fraction_of(p->excess_bytes, p->excess_soft, p->excess_hard);
-    space = space > SPACE_FRACTION_MAX ? SPACE_FRACTION_MAX : space;
+    double space = SPACE_WEIGHT * fraction_of(p->excess_bytes, p->excess_soft, p->excess_hard);
+    space = space > SPACE_OWED_MAX ? SPACE_OWED_MAX : space;
     owed = owed > runs ? owed : runs;
     owed = owed > space ? owed : space;
     owed = owed > debt ? owed : debt;

@@ -4,7 +4,7 @@
 #include "base/fail.h"
 
 #define INPUTS_MAX 64
-#define FRAGMENT_ENTRIES 32u // that a range fragment is taken to cover
+#define FRAGMENTS_ASKED 256u // of one table; each of more stands for several
 #define DELETES_LEAST 1024u  // fewer cost a scan nothing
 #define SEAL_MOST (256u << 20)
 #define SMALL_FILES_MAX 64u
@@ -38,14 +38,15 @@ struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_n
     struct shape_budget b;
     // A merge of keys alone is cheap beside the values that it gives free; one that carries the
     // values costs all that is there. Rewrites of value files cost what is live in them.
-    b.superseded_max = part(bytes, slack * (0.125 + 0.225 * tables)) + memtable_bytes / 8;
-    b.dead_value_max = part(bytes, slack * 0.5 * (1 - tables)) + memtable_bytes / 8;
-    b.excess_soft = part(bytes, slack * 0.8) + memtable_bytes / 2;
-    b.excess_hard = part(bytes, slack) + memtable_bytes;
+    b.superseded_max = part(bytes, slack * (0.125 + 0.175 * tables)) + memtable_bytes / 8;
+    b.dead_value_max = part(bytes, slack * 0.4 * (1 - tables)) + memtable_bytes / 8;
+    // Writers go on while the work is done that gives space back.
+    b.excess_soft = b.superseded_max + b.dead_value_max + part(bytes, slack * 0.15);
+    b.excess_hard = b.excess_soft + part(bytes, slack * 0.15) + memtable_bytes / 4;
     // One generation is being written and one flushed.
     b.seal_bytes = greatest(part(needed->value_bytes, slack_most / 16), memtable_bytes / 4);
     b.seal_bytes = least(b.seal_bytes, greatest(4 * memtable_bytes, SEAL_MOST));
-    b.slice_bytes = greatest(part(bytes, slack_most / 8), 1);
+    b.slice_bytes = greatest(part(bytes, slack_most / 16), 1);
     b.slice_bytes = least(b.slice_bytes, slice_most);
     return b;
 }
@@ -81,6 +82,49 @@ static void overlap_add(const struct run *r, struct slice lower, struct slice up
     }
 }
 
+// Adds what range deletes of the table cover in the run.
+static void add_covered(const struct table *t, const struct run *r, uint64_t floor,
+                        struct shape_superseded *s)
+{
+    const struct range_dels *dels = table_range_dels(t);
+    size_t count = range_dels_count(dels);
+    size_t step = count / FRAGMENTS_ASKED + 1;
+    for (size_t i = 0; i < count; i += step) {
+        const struct range_fragment *f = range_dels_at(dels, i);
+        bool newer = false;
+        if (range_fragment_newest(f, floor, &newer) == 0) {
+            continue;
+        }
+        for (uint32_t k = run_find_from(r, f->begin); k < r->count; k++) {
+            const struct table_meta *m = table_meta(r->tables[k]);
+            if (slice_compare(m->lower, f->end) >= 0) {
+                break;
+            }
+            double share = table_share(r->tables[k], f->begin, f->end) * (double)step;
+            s->table_bytes += part(m->bytes, share);
+            s->value_bytes += part(m->value_bytes, share);
+        }
+    }
+}
+
+static void add_superseded(const struct table *t, const struct run *oldest, uint64_t floor,
+                           struct shape_superseded *s)
+{
+    const struct table_meta *m = table_meta(t);
+    struct overlap o = {0, 0, 0};
+    if (m->range_fragments > 0) {
+        add_covered(t, oldest, floor, s);
+    }
+    if (m->commit_greatest <= floor) {
+        overlap_add(oldest, m->lower, m->upper, &o);
+    }
+    if (o.entries > 0) {
+        double share = (double)least(m->entries, o.entries) / (double)o.entries;
+        s->table_bytes += part(o.table_bytes, share);
+        s->value_bytes += part(o.value_bytes, share);
+    }
+}
+
 struct shape_superseded shape_superseded_of(const struct tree *live, uint64_t floor)
 {
     struct shape_superseded s = {0, 0};
@@ -89,18 +133,7 @@ struct shape_superseded shape_superseded_of(const struct tree *live, uint64_t fl
         for (uint32_t r = 0; r < live->levels[l].count; r++) {
             const struct run *run = live->levels[l].runs[r];
             for (uint32_t i = 0; run != oldest && i < run->count; i++) {
-                const struct table_meta *m = table_meta(run->tables[i]);
-                struct overlap o = {0, 0, 0};
-                if (m->commit_greatest <= floor) {
-                    overlap_add(oldest, m->lower, m->upper, &o);
-                }
-                if (o.entries == 0) {
-                    continue;
-                }
-                uint64_t by = m->entries + m->range_fragments * FRAGMENT_ENTRIES;
-                double share = (double)least(by, o.entries) / (double)o.entries;
-                s.table_bytes += part(o.table_bytes, share);
-                s.value_bytes += part(o.value_bytes, share);
+                add_superseded(run->tables[i], oldest, floor, &s);
             }
         }
     }

@@ -143,6 +143,9 @@ const struct table_meta *table_meta(const struct table *t);
 const struct range_dels *table_range_dels(const struct table *t); // NULL: none. Not clipped: check
                                                                   // the bounds of the meta too
 
+// About which share of the table's entries lies in [lower, upper), by its index; 0 to 1.
+double table_share(const struct table *t, struct slice lower, struct slice upper);
+
 // One lookup, without any I/O. In an epoch.
 enum table_answer {
     TABLE_ABSENT, // nothing for the key at or before lookup->at (skipped may have been set)

@@ -20,6 +20,7 @@ struct table {
     uint64_t refs;
     struct fake_file *file;
     struct table_meta meta;
+    struct range_dels *ranges; // the test's
 };
 
 static struct {
@@ -112,6 +113,20 @@ void table_delete_at_close(struct table *t)
 const struct table_meta *table_meta(const struct table *t)
 {
     return &t->meta;
+}
+
+const struct range_dels *table_range_dels(const struct table *t)
+{
+    return t->ranges;
+}
+
+// Keys are taken to be as many as their first bytes.
+double table_share(const struct table *t, struct slice lower, struct slice upper)
+{
+    double first = lower.data[0] > t->meta.lower.data[0] ? lower.data[0] : t->meta.lower.data[0];
+    double end = upper.data[0] < t->meta.upper.data[0] ? upper.data[0] : t->meta.upper.data[0];
+    double all = t->meta.upper.data[0] - t->meta.lower.data[0];
+    return end > first ? (end - first) / all : 0;
 }
 
 // A meta with bounds given as texts (which it borrows), and numbers derived from the file's.
