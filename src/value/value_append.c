@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 // ---- a new file
 
@@ -321,7 +322,9 @@ static strata_rc sync_locked(struct value_file *f)
     uint32_t generation = f->mu.generation;
     ASSERT(f->mu.writing[1 - generation] == 0);
     f->mu.generation = 1 - generation;
-    f->mu.end = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
+    if (!MUTANT(60)) {
+        f->mu.end = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
+    }
     while (f->mu.writing[generation] > 0) {
         os_cond_wait(&f->mu.changed, &f->mu.lock);
     }
@@ -329,7 +332,7 @@ static strata_rc sync_locked(struct value_file *f)
     struct os_file *file = f->mu.file;
     os_mutex_unlock(&f->mu.lock);
     strata_rc rc = os_file_sync(file, true);
-    if (rc == STRATA_OK && !named) {
+    if (rc == STRATA_OK && !named && !MUTANT(61)) {
         rc = os_dir_sync(f->env.dir);
     }
     os_mutex_lock(&f->mu.lock);
@@ -339,7 +342,7 @@ static strata_rc sync_locked(struct value_file *f)
         f->mu.named = true;
     } else {
         // A second sync may succeed without the pages that were lost.
-        f->mu.sync_failed = true;
+        f->mu.sync_failed = !MUTANT(63);
         atomic_store_explicit(&f->is_full, true, memory_order_relaxed);
         rc = fail_in(STRATA_UNKNOWN_OUTCOME, "a sync of values failed");
     }
@@ -403,7 +406,7 @@ static strata_rc settle_values(struct value_file *f, uint64_t begin)
     bool needed = f->mu.synced < f->mu.reserved || !f->mu.named;
     if (f->mu.sync_failed) {
         rc = sync_refused(f);
-    } else if (needed) {
+    } else if (needed && !MUTANT(62)) {
         rc = sync_locked(f);
     }
     os_mutex_unlock(&f->mu.lock);

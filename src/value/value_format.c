@@ -57,6 +57,7 @@
 #include "base/assert.h"
 #include "base/endian.h"
 #include "base/hash.h"
+#include "base/mutant.h"
 
 #define HEADER_MAGIC 0x6c696665756c6176u // "valuefil"
 #define FOOTER_MAGIC 0x646e6565756c6176u // "valueend"
@@ -90,6 +91,7 @@ strata_rc value_header_decode(const uint8_t from[VALUE_HEADER_BYTES], uint64_t n
 
 uint64_t value_record_seed(uint64_t logical, uint64_t stamp, uint32_t ordinal)
 {
+    stamp = MUTANT(66) ? 0 : stamp;
     return checksum_seed(checksum_seed(logical, stamp), ordinal);
 }
 
@@ -119,7 +121,7 @@ bool value_record_is_good(const uint8_t header[VALUE_RECORD_HEADER_BYTES], uint6
                           struct slice payload)
 {
     struct slice rest = slice_of(header + 8, VALUE_RECORD_HEADER_BYTES - 8);
-    return load_u64(header) == checksum64_two(seed, rest, payload);
+    return MUTANT(67) || load_u64(header) == checksum64_two(seed, rest, payload);
 }
 
 void value_footer_encode(uint8_t to[VALUE_FOOTER_BYTES], uint64_t number, uint64_t offset,

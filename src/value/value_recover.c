@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 #include "value/value_file.h"
 
 // Everything that is wrong with an index means that there is none yet.
@@ -23,7 +24,7 @@ static strata_rc absent_if_bad(strata_rc rc)
 static strata_rc check_blocks(struct os_file *file, const struct value_index *index)
 {
     strata_rc rc = STRATA_OK;
-    for (uint32_t i = 0; rc == STRATA_OK && i < index->block_count; i++) {
+    for (uint32_t i = 0; rc == STRATA_OK && i < index->block_count && !MUTANT(64); i++) {
         uint8_t image[VALUE_BLOCK_BYTES_MAX];
         const struct value_index_block *b = &index->blocks[i];
         rc = os_file_read(file, b->offset, image, value_index_block_bytes(b));
@@ -235,7 +236,7 @@ static strata_rc write_anew(struct value_file *f, struct os_file *from, uint64_t
     if (rc == STRATA_OK && index.bytes > 0) {
         rc = os_file_write(to, bytes, index.data, index.bytes);
     }
-    if (rc == STRATA_OK) {
+    if (rc == STRATA_OK && !MUTANT(65)) {
         rc = os_file_sync(to, false);
     }
     strata_rc closed = os_file_close(to);
