@@ -84,6 +84,7 @@ strata_rc history_open(strata_db *db, const strata_read *how, const strata_slice
         free(h);
         return rc;
     }
+    seat_leave(&h->seat);
     h->at = h->seat.at.commit;
     rc = set_bounds(h, how, key);
     if (rc != STRATA_OK) {

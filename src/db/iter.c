@@ -43,7 +43,7 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
         return alloc_failed("an iterator", sizeof *it);
     }
     it->db = db;
-    it->time_s = read_time_s(db, &at);
+    it->now = at.commit == STRATA_NOW;
     rc = seat_open(db, &at, &it->seat);
     if (rc != STRATA_OK) {
         free(it);
@@ -52,13 +52,9 @@ strata_rc iter_open(strata_db *db, const strata_read *how, strata_iter **iter_ou
     it->at = it->seat.at.commit;
     rc = copy_bounds(it, how);
     if (rc == STRATA_OK) {
-        seat_enter(&it->seat);
-        rc = it->seat.view == NULL ? seat_again(&it->seat) : STRATA_OK;
-        if (rc == STRATA_OK) {
-            rc = iter_open_sources(it);
-        }
-        seat_leave(&it->seat);
+        rc = iter_open_sources(it);
     }
+    seat_leave(&it->seat);
     if (rc != STRATA_OK) {
         iter_close(it);
         return rc;

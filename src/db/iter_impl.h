@@ -43,7 +43,8 @@ struct strata_iter {
     struct kv_merge merge;
     bool merge_ready;
     uint64_t at;
-    int64_t time_s; // by which expiry is judged: of the open, or of the commit
+    bool now;       // expiry is judged by the present, once and for all; else by the commit's time
+    int64_t time_s; // that time, when it has been asked for; or 0
     enum iter_state state;
     bool backward;
     enum iter_place place;

@@ -197,6 +197,14 @@ static strata_rc judge_other(strata_iter *it, const struct kv_entry *e)
     return it->filter == NULL ? STRATA_OK : iter_read_value(it, e);
 }
 
+static int64_t expiry_time(strata_iter *it)
+{
+    if (it->time_s == 0) {
+        it->time_s = it->now ? db_now_s(it->db) : time_of_commit_s(it->db, it->at);
+    }
+    return it->time_s;
+}
+
 // Is the newest acceptable version of a key to be shown? STRATA_NOT_FOUND when it is not.
 static strata_rc judge(strata_iter *it, const struct kv_entry *e)
 {
@@ -206,7 +214,7 @@ static strata_rc judge(strata_iter *it, const struct kv_entry *e)
                                  sources_cover(&it->sources, kv_key(e), it->at, &by) > e->commit)) {
         return STRATA_NOT_FOUND;
     }
-    if (is_expired(e->expiry, it->time_s)) {
+    if (e->expiry != 0 && is_expired(e->expiry, expiry_time(it))) {
         return STRATA_NOT_FOUND;
     }
     struct slice value = kv_value(e);

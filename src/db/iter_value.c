@@ -125,6 +125,9 @@ void iter_window_release(strata_iter *it)
 {
     for (uint32_t i = 0; i < 2; i++) {
         struct iter_window *w = &it->windows[i];
+        if (w->capacity == 0) {
+            continue;
+        }
         os_memory_refund(&it->db->memory, OS_MEMORY_READERS, w->charged);
         buffer_release(&w->bytes);
         buffer_release(&w->values);

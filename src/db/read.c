@@ -63,11 +63,6 @@ strata_rc read_register(strata_db *db, const struct read_at *at, struct registra
     return register_commit(db, at->space, at->commit, r);
 }
 
-int64_t read_time_s(strata_db *db, const struct read_at *at)
-{
-    return at->commit == STRATA_NOW ? db_now_s(db) : time_of_commit_s(db, at->commit);
-}
-
 // ---- values
 
 enum { VALUE_BUFFER = 0, VALUE_CAPACITY = 1 };

@@ -65,8 +65,6 @@ strata_rc seat_open(strata_db *db, const struct read_at *at, struct seat *s)
     rc = pin_view(s);
     if (rc != STRATA_OK) {
         unregister_commit(db, &s->registration);
-    } else {
-        seat_leave(s);
     }
     return rc;
 }

@@ -24,7 +24,7 @@ struct seat {
     uint32_t held_count;
 };
 
-// Registers the commit of `at` and pins a view. When it fails there is nothing to close.
+// Registers the commit of `at`, pins a view and enters. When it fails there is nothing to close.
 // STRATA_INVALID when the keyspace was dropped.
 strata_rc seat_open(strata_db *db, const struct read_at *at, struct seat *s) STRATA_MUST_CHECK;
 // After the cursors.
