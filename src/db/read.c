@@ -312,7 +312,7 @@ static strata_rc take_answer(struct getter *g)
     if (!g->lookup.found) {
         return STRATA_NOT_FOUND;
     }
-    if (e->kind == KV_FLOOR) {
+    if (e->kind == KV_FLOOR && !MUTANT(77)) {
         return fail(STRATA_TRIMMED, "the version of the key at commit %llu is not kept any more",
                     (unsigned long long)g->lookup.at);
     }
@@ -328,7 +328,7 @@ static strata_rc check_floor(const struct getter *g)
 {
     uint32_t slot = g->at->space->slot;
     uint64_t floor = slot < g->view->space_count ? g->view->spaces[slot].floor : 0;
-    if (g->now || g->at->registered || g->at->commit >= floor) {
+    if (g->now || g->at->registered || g->at->commit >= floor || MUTANT(79)) {
         return STRATA_OK;
     }
     return fail(STRATA_TRIMMED, "commit %llu lies before %llu, the oldest that is kept",
@@ -339,7 +339,7 @@ static strata_rc check_floor(const struct getter *g)
 static strata_rc judge_expiry(struct getter *g)
 {
     if (!g->has_time) {
-        g->time_s = g->now ? db_now_s(g->db) : time_of_commit_s(g->db, g->at->commit);
+        g->time_s = g->now || MUTANT(78) ? db_now_s(g->db) : time_of_commit_s(g->db, g->at->commit);
         g->has_time = true;
     }
     if (!is_expired(g->lookup.entry.expiry, g->time_s)) {
