@@ -27,7 +27,7 @@ static void usage(void)
           "  --value N     bytes of a value (default 4096)\n"
           "  --memory N    budget of each engine (default 256 MiB; reads: a tenth of the data)\n"
           "  --buffer N    a write buffer (default an eighth of the budget)\n"
-          "  --depth N     requests in flight of the device's own random reads (default 16)\n"
+          "  --depth N     requests in flight of the device's own random reads (default 64)\n"
           "  --separate N  threshold of separation (default 2048; 0: off)\n"
           "  --engines A,B of strata, rocksdb, blobdb (default all)\n",
           stderr);
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
     struct plan plan = {
         .bytes = 5ull << 30,
         .value_bytes = 4096,
-        .depth = 16,
+        .depth = 64,
         .setup = {.background_threads = 2, .separate_bytes = 2048},
         .engines = {engines[0], engines[1], engines[2]},
         .engine_count = ENGINES_MAX,
