@@ -252,7 +252,7 @@ static strata_rc commit_in_own_file(strata_db *db, const strata_write *how,
     }
     rc = value_file_append(own.file, put->value, compression, &place);
     if (rc == STRATA_OK) {
-        rc = value_file_finish(own.file);
+        rc = value_file_finish_alone(own.file);
     }
     if (rc == STRATA_OK) {
         struct batch_op op = *put;

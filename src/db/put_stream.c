@@ -182,7 +182,7 @@ static strata_rc put_stream_commit(strata_put_stream *s)
         rc = put_stream_spill(s);
     }
     if (rc == STRATA_OK) {
-        rc = value_file_finish(s->own.file);
+        rc = value_file_finish_alone(s->own.file);
     }
     if (rc == STRATA_OK) {
         rc = db_writable(s->db);

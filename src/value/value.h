@@ -85,6 +85,9 @@ strata_rc value_file_sync(struct value_file *f) STRATA_MUST_CHECK;
 // Syncs, writes the index behind the values, syncs again. Nothing to do when it is finished
 // already.
 strata_rc value_file_finish(struct value_file *f) STRATA_MUST_CHECK;
+// The same for a file to which nothing refers yet, and will only after this has succeeded: when the
+// log refers to it, it is known to be on disk, and recovery has no need to write it anew.
+strata_rc value_file_finish_alone(struct value_file *f) STRATA_MUST_CHECK;
 bool value_file_is_finished(const struct value_file *f);
 
 // ---- recovery of files that the log refers to
@@ -101,7 +104,8 @@ strata_rc value_file_recover(const struct value_env *env, uint64_t number,
 strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref *ref,
                                  uint64_t offset) STRATA_MUST_CHECK;
 // value_file_finish is then called on it, also when it was found finished: it is written anew under
-// its name, without what lies behind the last value that was taken. (Not for a read-only open.)
+// its name, without what lies behind the last value that was taken; unless it was finished by
+// value_file_finish_alone. (Not for a read-only open.)
 
 // ---- finished files
 

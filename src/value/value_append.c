@@ -369,7 +369,7 @@ strata_rc value_file_sync(struct value_file *f)
 
 // ---- finishing
 
-strata_rc value_file_build_index(const struct value_file *f, uint64_t begin,
+strata_rc value_file_build_index(const struct value_file *f, uint64_t begin, bool alone,
                                  struct value_index_builder *b)
 {
     strata_rc rc = STRATA_OK;
@@ -383,7 +383,7 @@ strata_rc value_file_build_index(const struct value_file *f, uint64_t begin,
         rc = value_index_logical(b, f->number, f->incarnation, f->mu.records, f->mu.raw_bytes);
     }
     if (rc == STRATA_OK) {
-        rc = value_index_seal(b, f->keyspace, f->incarnation);
+        rc = value_index_seal(b, f->keyspace, f->incarnation, alone);
     }
     return rc;
 }
@@ -447,7 +447,7 @@ void value_file_leave_writing(struct value_file *f)
     (void)os_file_close(file); // what counts was synced
 }
 
-strata_rc value_file_finish(struct value_file *f)
+static strata_rc finish(struct value_file *f, bool alone)
 {
     if (f->mu.recovered) {
         return value_file_finish_recovered(f);
@@ -463,7 +463,7 @@ strata_rc value_file_finish(struct value_file *f)
     if (b == NULL) {
         return alloc_failed("the index of a value file", sizeof *b);
     }
-    strata_rc rc = value_file_build_index(f, begin, b);
+    strata_rc rc = value_file_build_index(f, begin, alone, b);
     if (rc == STRATA_OK) {
         meta.bytes = begin + b->blocks.bytes;
         meta.logicals = alloc_array(1, sizeof *meta.logicals);
@@ -484,4 +484,14 @@ strata_rc value_file_finish(struct value_file *f)
     value_index_release(b);
     free(b);
     return rc;
+}
+
+strata_rc value_file_finish(struct value_file *f)
+{
+    return finish(f, false);
+}
+
+strata_rc value_file_finish_alone(struct value_file *f)
+{
+    return finish(f, true);
 }

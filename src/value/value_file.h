@@ -42,6 +42,8 @@ struct value_file {
         struct os_file *file;   // NULL: finished
         uint32_t users;         // readers of `file`
         bool recovered;         // and not written anew yet; `file` can only be read
+        bool alone;             // recovered, finished by value_file_finish_alone
+        bool referred;          // recovered, and the log refers to it
         // Appending.
         uint64_t end;      // where the next reservation may begin
         uint64_t reserved; // reservations so far
@@ -68,7 +70,7 @@ strata_rc value_file_grow_locked(struct value_file *f, uint32_t count) STRATA_MU
 // Publishes a finished file; `meta` becomes the file's own.
 void value_file_publish(struct value_file *f, struct value_meta meta);
 // The index of what counts in an unfinished file, to lie at `begin`.
-strata_rc value_file_build_index(const struct value_file *f, uint64_t begin,
+strata_rc value_file_build_index(const struct value_file *f, uint64_t begin, bool alone,
                                  struct value_index_builder *b) STRATA_MUST_CHECK;
 // Gives up what only an unfinished file has; after it was published.
 void value_file_leave_writing(struct value_file *f);

@@ -43,9 +43,10 @@
 //                ascending by file; each has the blocks that follow those of the one before
 //   entry     := first ordinal u32 | count u16 | kind u16     ascending by ordinal in each logical
 //
-//   footer    := check u64 | magic u64 | format u32 | zero u32 | keyspace u64 | incarnation u64 |
+//   footer    := check u64 | magic u64 | format u32 | alone u32 | keyspace u64 | incarnation u64 |
 //                index offset u64 | directory offset u64 | directory bytes u64
-//                The last 64 bytes of the file. The check is seeded with number and offset.
+//                The last 64 bytes of the file. The check is seeded with number and offset. alone:
+//                1 when the file was finished before anything referred to it, else 0.
 //
 // The records are on disk before the first byte of the index is written. So a file with a valid
 // footer, directory and blocks has all its records, and one without is a file that was being
@@ -129,7 +130,7 @@ void value_footer_encode(uint8_t to[VALUE_FOOTER_BYTES], uint64_t number, uint64
 {
     store_u64(to + 8, FOOTER_MAGIC);
     store_u32(to + 16, VALUE_FORMAT);
-    store_u32(to + 20, 0);
+    store_u32(to + 20, footer->alone);
     store_u64(to + 24, footer->keyspace);
     store_u64(to + 32, footer->incarnation);
     store_u64(to + 40, footer->index_offset);
@@ -150,6 +151,7 @@ strata_rc value_footer_decode(const uint8_t from[VALUE_FOOTER_BYTES], uint64_t n
         return STRATA_VERSION;
     }
     *footer_out = (struct value_footer){
+        .alone = load_u32(from + 20) == 1,
         .keyspace = load_u64(from + 24),
         .incarnation = load_u64(from + 32),
         .index_offset = load_u64(from + 40),

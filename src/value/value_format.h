@@ -60,6 +60,7 @@ bool value_record_is_good(const uint8_t header[VALUE_RECORD_HEADER_BYTES], uint6
                           struct slice payload);
 
 struct value_footer {
+    bool alone; // finished before anything referred to it
     uint64_t keyspace;
     uint64_t incarnation;
     uint64_t index_offset; // where the records end

@@ -100,12 +100,13 @@ strata_rc value_index_logical(struct value_index_builder *b, uint64_t file, uint
     return rc;
 }
 
-strata_rc value_index_seal(struct value_index_builder *b, uint64_t keyspace, uint64_t incarnation)
+strata_rc value_index_seal(struct value_index_builder *b, uint64_t keyspace, uint64_t incarnation,
+                           bool alone)
 {
     ASSERT(b->count == 0 && b->logical_blocks == 0);
     size_t bytes = VALUE_DIRECTORY_HEADER_BYTES + b->logicals.bytes + b->entries.bytes;
-    struct value_footer footer = {keyspace, incarnation, b->begin, b->begin + b->blocks.bytes,
-                                  bytes};
+    struct value_footer footer = {
+        alone, keyspace, incarnation, b->begin, b->begin + b->blocks.bytes, bytes};
     strata_rc rc = buffer_reserve(&b->blocks, bytes + VALUE_FOOTER_BYTES);
     if (rc != STRATA_OK) {
         return rc;

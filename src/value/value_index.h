@@ -34,8 +34,8 @@ strata_rc value_index_add(struct value_index_builder *b, uint32_t ordinal,
 strata_rc value_index_logical(struct value_index_builder *b, uint64_t file, uint64_t stamp,
                               uint64_t records, uint64_t raw_bytes) STRATA_MUST_CHECK;
 // Puts directory and footer behind the blocks; b->blocks is then all that follows the records.
-strata_rc value_index_seal(struct value_index_builder *b, uint64_t keyspace,
-                           uint64_t incarnation) STRATA_MUST_CHECK;
+strata_rc value_index_seal(struct value_index_builder *b, uint64_t keyspace, uint64_t incarnation,
+                           bool alone) STRATA_MUST_CHECK;
 
 // ---- using one
 

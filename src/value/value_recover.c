@@ -7,7 +7,8 @@
 //
 // After a sync that failed the system may show bytes that are not on the disk, and say nothing at
 // the next sync. So a recovered file is not synced but written anew: into NNNNNN.tmp, synced, and
-// renamed to the old name. Every byte of it keeps its place.
+// renamed to the old name. Every byte of it keeps its place. Only a file that was
+// finished alone is known to be on disk: the log refers to it since all its syncs succeeded.
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/fail.h"
@@ -52,6 +53,7 @@ static strata_rc find_index(struct value_file *f, struct os_file *file, struct v
     }
     if (rc == STRATA_OK) {
         rc = value_meta_of_index(f, index, bytes, meta_out);
+        f->mu.alone = footer.alone;
     }
     value_index_free(index);
     return rc;
@@ -188,6 +190,7 @@ strata_rc value_file_recover_add(struct value_file *f, const struct kv_value_ref
             return STRATA_NOT_FOUND;
         }
     }
+    f->mu.referred = true;
     return STRATA_OK;
 }
 
@@ -254,7 +257,7 @@ static strata_rc write_anew(struct value_file *f, struct os_file *from, uint64_t
 static strata_rc finish_unfinished(struct value_file *f, struct value_index_builder *b)
 {
     uint64_t begin = value_round_up(f->mu.end, VALUE_SECTOR_BYTES);
-    strata_rc rc = value_file_build_index(f, begin, b);
+    strata_rc rc = value_file_build_index(f, begin, false, b);
     if (rc != STRATA_OK) {
         return rc;
     }
@@ -276,8 +279,10 @@ static strata_rc finish_unfinished(struct value_file *f, struct value_index_buil
 
 strata_rc value_file_finish_recovered(struct value_file *f)
 {
-    strata_rc rc;
-    if (value_file_is_finished(f)) {
+    strata_rc rc = STRATA_OK;
+    if (value_file_is_finished(f) && f->mu.alone && f->mu.referred) {
+        f->mu.recovered = false;
+    } else if (value_file_is_finished(f)) {
         struct os_file *file;
         rc = os_cached_file_lease(f->env.files, &f->descriptor, &file);
         if (rc == STRATA_OK) {

@@ -318,7 +318,7 @@ static strata_rc build_index(struct value_writer *w, struct value_index_builder 
         }
         rc = index_logical(w, begin, end, b, &meta->logicals[meta->logical_count++]);
     }
-    return rc == STRATA_OK ? value_index_seal(b, w->keyspace, w->incarnation) : rc;
+    return rc == STRATA_OK ? value_index_seal(b, w->keyspace, w->incarnation, false) : rc;
 }
 
 // Everything that is left to write, on disk.

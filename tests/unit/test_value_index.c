@@ -125,7 +125,7 @@ static void any_set_of_ordinals_is_found_and_nothing_else(void **state)
             add_logical(&e[i], 10 + i * 5);
             all += e[i].count;
         }
-        assert_int_equal(value_index_seal(&builder, 2, 3), STRATA_OK);
+        assert_int_equal(value_index_seal(&builder, 2, 3, false), STRATA_OK);
         struct value_index *index = open_sealed();
         assert_int_equal(index->logical_count, 3);
         for (uint64_t i = 0; i < 3; i++) {
@@ -152,7 +152,7 @@ static void neighbours_cost_four_bytes_each(void **state)
     fill(&e, 0, ENTRIES_MAX, &rng);
     value_index_begin(&builder, NUMBER, BEGIN);
     add_logical(&e, 1);
-    assert_int_equal(value_index_seal(&builder, 2, 3), STRATA_OK);
+    assert_int_equal(value_index_seal(&builder, 2, 3, false), STRATA_OK);
     assert_true(builder.blocks.bytes < ENTRIES_MAX * 4 + ENTRIES_MAX / 30);
     value_index_release(&builder);
 }
@@ -165,7 +165,7 @@ static void a_block_of_another_place_is_refused(void **state)
     fill(&e, 0, VALUE_DENSE_MAX * 3, &rng);
     value_index_begin(&builder, NUMBER, BEGIN);
     add_logical(&e, 1);
-    assert_int_equal(value_index_seal(&builder, 2, 3), STRATA_OK);
+    assert_int_equal(value_index_seal(&builder, 2, 3, false), STRATA_OK);
     struct value_index *index = open_sealed();
     assert_int_equal(index->block_count, 3);
     for (uint32_t i = 0; i < 3; i++) {
@@ -184,7 +184,7 @@ static void a_file_without_values_has_an_index(void **state)
     uint64_t offset;
     value_index_begin(&builder, NUMBER, BEGIN);
     assert_int_equal(value_index_logical(&builder, 4, 1, 0, 0), STRATA_OK);
-    assert_int_equal(value_index_seal(&builder, 2, 3), STRATA_OK);
+    assert_int_equal(value_index_seal(&builder, 2, 3, false), STRATA_OK);
     struct value_index *index = open_sealed();
     assert_int_equal(index->block_count, 0);
     assert_false(find(index, 4, 0, &offset));

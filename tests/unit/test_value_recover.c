@@ -337,6 +337,37 @@ static void what_is_recovered_after_a_failed_sync_stays(void **state)
     }
 }
 
+static void count_changes(void *ctx, struct sim_machine *m, const struct sim_event *e)
+{
+    (void)m;
+    (void)e;
+    ++*(int *)ctx;
+}
+
+static void a_file_that_was_finished_alone_is_not_written_again(void **state)
+{
+    (void)state;
+    struct world w;
+    world_begin(&w);
+    for (uint64_t i = 0; i < 2; i++) {
+        struct value_file *f = world_new(&w, 4 + i);
+        struct value_place p = append(f, 1, 5000, STRATA_COMPRESSION_LZ4);
+        assert_int_equal(i == 0 ? value_file_finish_alone(f) : value_file_finish(f), STRATA_OK);
+        value_file_unref(f);
+        int changes = 0;
+        assert_int_equal(value_file_recover(&w.env, 4 + i, &f), STRATA_OK);
+        assert_int_equal(value_file_recover_add(f, &p.ref, p.offset), STRATA_OK);
+        w.machine.boundary = count_changes;
+        w.machine.boundary_ctx = &changes;
+        assert_int_equal(value_file_finish(f), STRATA_OK);
+        w.machine.boundary = NULL;
+        assert_true((changes == 0) == (i == 0));
+        check(f, &p.ref, 1);
+        value_file_unref(f);
+    }
+    world_end(&w);
+}
+
 // Read-only opens finish nothing.
 static void an_unfinished_file_is_read_without_being_changed(void **state)
 {
@@ -364,6 +395,7 @@ int main(void)
         cmocka_unit_test(references_that_cannot_be_are_not_found),
         cmocka_unit_test(a_stream_recovers_over_its_syncs),
         cmocka_unit_test(what_is_recovered_after_a_failed_sync_stays),
+        cmocka_unit_test(a_file_that_was_finished_alone_is_not_written_again),
         cmocka_unit_test(an_unfinished_file_is_read_without_being_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
