@@ -390,12 +390,12 @@ STRATA_API strata_rc strata_value_read(strata_value_reader *reader, uint64_t off
                                        size_t bytes, size_t *read_out) STRATA_MUST_CHECK;
 STRATA_API void strata_value_close(strata_value_reader *reader); // NULL is ignored
 
-// An iterator shows the live entries of one keyspace in key order, at one commit. It begins
-// nowhere: position it with first, last, seek or seek_before. Bounds are copied. The positioning
-// calls return STRATA_OK on an entry, STRATA_END past either end, STRATA_YIELD when the step budget
-// is used up (call strata_iter_resume to go on with a new budget). After STRATA_END any
-// positioning call may follow; next after STRATA_END at the end and prev at the beginning stay
-// there.
+// An iterator shows the live entries of one keyspace in key order, at one commit (and, where
+// entries expire, as of one moment). It begins nowhere: position it with first, last, seek or
+// seek_before. Bounds are copied. The positioning calls return STRATA_OK on an entry, STRATA_END
+// past either end, STRATA_YIELD when the step budget is used up (call strata_iter_resume to go on
+// with a new budget). After STRATA_END any positioning call may follow; next after STRATA_END at
+// the end and prev at the beginning stay there.
 STRATA_API strata_rc strata_iter_open(strata_db *db, const strata_read *how,
                                       strata_iter **iter_out) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_iter_first(strata_iter *iter) STRATA_MUST_CHECK;
@@ -458,8 +458,9 @@ typedef struct strata_version_info {
 } strata_version_info;
 
 // Every version of every key in [how->lower, how->upper), by key, newest first within a key, up to
-// the commit that `how` names. Range deletes appear as a version of each key they ended. For one
-// key use strata_history_open_key.
+// the commit that `how` names. Range deletes appear as a version of each key they ended. What
+// expired is shown. Of each key nothing is shown that is older than what stood at the oldest commit
+// that is kept (strata_oldest_commit). For one key use strata_history_open_key.
 STRATA_API strata_rc strata_history_open(strata_db *db, const strata_read *how,
                                          strata_history **history_out) STRATA_MUST_CHECK;
 STRATA_API strata_rc strata_history_open_key(strata_db *db, const strata_read *how,

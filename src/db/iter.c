@@ -117,6 +117,7 @@ static strata_rc sit_down(strata_iter *it)
     }
     iter_close_sources(it);
     if (it->seat.view == NULL) {
+        it->windows[0].is_stale = it->windows[1].is_stale = true;
         rc = seat_again(&it->seat);
     }
     if (rc == STRATA_OK) {

@@ -32,6 +32,7 @@ struct iter_window {
     uint32_t read_count, read_capacity;
     struct buffer values;
     bool is_begun; // the device was told of its reads
+    bool is_stale; // collected from a view that was taken since: its references are void
     bool is_read;
     size_t charged; // to the budget
 };

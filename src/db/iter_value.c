@@ -67,7 +67,8 @@ strata_rc iter_read_value(strata_iter *it, const struct kv_entry *e)
     struct kv_value_ref ref;
     struct value_file *f = NULL;
     strata_rc rc = STRATA_NOT_FOUND;
-    if (it->seat.view != NULL) {
+    bool fresh = !iter_in_window(it) || !it->windows[it->present].is_stale;
+    if (it->seat.view != NULL && fresh) {
         rc = kv_value_ref_decode(kv_value(e), &ref);
         if (rc == STRATA_OK) {
             rc = view_value_file(it->seat.view, ref.file, &f);
@@ -239,6 +240,7 @@ static void window_collect(strata_iter *it, struct iter_window *w)
     size = size < WINDOW_VALUES_MOST ? size : WINDOW_VALUES_MOST;
     w->is_read = false;
     w->is_begun = false;
+    w->is_stale = false;
     window_fill(it, w, size);
     it->window_size = size;
     for (uint32_t i = 0; i < w->count; i++) {
@@ -381,7 +383,8 @@ static struct slice separated_value(strata_iter *it)
     if (!it->separated.known) {
         seat_enter(&it->seat);
         // Without its view the merge cannot move, and what was collected is looked up by its key.
-        if (iter_in_window(it) && !present(it)->is_read && it->seat.view != NULL) {
+        if (iter_in_window(it) && !present(it)->is_read && !present(it)->is_stale &&
+            it->seat.view != NULL) {
             window_prepare(it);
             window_read(it, present(it));
         }

@@ -180,8 +180,8 @@ static strata_rc load_cold(struct getter *g, struct table *t, uint32_t block,
     }
     if (!g->pinned && !g->fixed) {
         view_ref(g->view);
-        g->pinned = true;
     }
+    g->pinned = true;
     os_epoch_leave();
     rc = table_load(t, block, g->at->keep_blocks, block_out);
     os_epoch_enter();
@@ -356,10 +356,10 @@ static void let_go(struct getter *g)
     while (g->block_count > 0) {
         cache_unpin(g->db->cache, g->blocks[--g->block_count]);
     }
-    if (g->pinned) {
+    if (g->pinned && !g->fixed) {
         view_unref(g->db, g->view);
-        g->pinned = false;
     }
+    g->pinned = false;
     free(g->kept);
     g->kept = NULL;
 }

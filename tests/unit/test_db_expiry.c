@@ -129,7 +129,7 @@ static void the_same_with_separated_values(void **state)
     world_close(&w);
 }
 
-// An iterator judges by the moment of its opening, so what it shows does not change under way.
+// An iterator judges by one moment, so what it shows does not change under way.
 static void iterator_keeps_its_time(void **state)
 {
     (void)state;

@@ -89,6 +89,9 @@ static void walk(struct world *w, strata_iter *it, int version, uint64_t seed, b
                 check_entry(it, at, version, asked);
             }
             if (reseat && prng_below(&random, 20) == 0) {
+                if (prng_below(&random, 10) == 0) { // every value moves
+                    assert_int_equal(strata_compact_values(w->db, NULL, NULL, NULL), STRATA_OK);
+                }
                 db_reseat_idle(w->db);
                 if (at >= 0 && at < KEYS) {
                     check_entry(it, at, version, prng_below(&random, 2) == 0);

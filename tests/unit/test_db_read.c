@@ -34,7 +34,11 @@ static void candidate_outlives_its_block(void **state)
     strata_read how = STRATA_READ_INIT;
     how.as_of = 2;
     assert_int_equal(strata_get(w.db, &how, strata_str("k"), &v), STRATA_OK);
+    strata_slice keys[1] = {strata_str("k")};
+    strata_rc rc;
+    assert_int_equal(strata_get_many(w.db, &how, 1, keys, &v, &rc), STRATA_OK);
     w.machine.observe = NULL;
+    assert_int_equal(rc, STRATA_OK);
     assert_int_equal(v.commit, 2);
     assert_int_equal(v.bytes, strlen("second, the one that is read"));
     assert_memory_equal(v.data, "second, the one that is read", v.bytes);
