@@ -130,10 +130,17 @@ static bool merge_turns(const struct merge *m)
     return !m->job.to_last && m->trim.floor != 0;
 }
 
+// A merge of one run of history in its place is there to let go what is no longer retained.
+static bool merge_reads_all(const struct merge *m)
+{
+    return m->job.rewrite ||
+           (m->history && m->job.input_count == 1 && m->job.inputs[0]->number == m->job.output_run);
+}
+
 static struct merge_plan_rules merge_rules(const struct merge *m, const struct shape *shape)
 {
     struct merge_plan_rules rules = {.history = m->history,
-                                     .read_all = m->job.rewrite,
+                                     .read_all = merge_reads_all(m),
                                      .read_moved = m->history && m->trim.versions != 0,
                                      .expires = m->trim.floor != 0,
                                      .table_bytes = shape->table_bytes};

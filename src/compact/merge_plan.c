@@ -2,13 +2,11 @@
 // table that overlaps nothing moves unread, unless
 //   - it holds deletes that end here because no run is older, or
 //   - it is made of deletes that may become range deletes, or
-//   - it may hold something that retention lets go: expired puts where no run is older, old
-//   versions
-//     in history; but what is in the output run already has been looked at when it came there, and
-//     is read again only when all of it has expired, or
-//   - it is small: then it is rewritten, so that small tables melt together. A small table that is
-//   in
-//     the output run already is rewritten only beside a group that is.
+//   - it may hold something that retention lets go: expired puts where no run is older, or old
+//     versions in history; what is in the output run already was looked at when it came there, and
+//     is read again only when all of it has expired, or when the merge is of that run alone, or
+//   - it is small: then it is rewritten, so that small tables melt together. A small table that
+//     is in the output run already is rewritten only beside a group that is.
 // A small group that is rewritten takes the table behind it along, else it would leave a small one.
 // Rewritten groups that follow each other are one.
 #include "compact/merge_plan.h"
@@ -106,7 +104,8 @@ static enum merge_group_kind merge_plan_kind(const struct merge_plan *p,
     }
     if (job->inputs[t->input]->number == job->output_run &&
         job->input_levels[t->input] == job->output_level) {
-        return MERGE_STAY;
+        bool again = job->input_count == 1 && ends && rules->expires && meta->expiring != 0;
+        return again ? MERGE_REWRITE : MERGE_STAY;
     }
     if (rules->read_moved || (ends && rules->expires && meta->expiring != 0) ||
         merge_plan_turns(rules, meta)) {

@@ -194,6 +194,23 @@ static void expired_tables_are_read(void **state)
     plan_close(&c);
 }
 
+// Also when it has not all expired: that is what a merge of one run is for.
+static void a_merge_of_one_run_looks_again(void **state)
+{
+    (void)state;
+    struct plan_case c = {.rules = {.expires = true}};
+    compact_world_open(&c.world, 10, true);
+    c.world.expiring = true;
+    put_keys(&c.world, 8, 4, false);
+    make_plan(&c, true, false, TABLE_BYTES);
+    expect_group(&c, 0, MERGE_REWRITE, 0, 1);
+    merge_plan_release(&c.plan);
+    c.rules.expires = false;
+    make_plan(&c, true, false, TABLE_BYTES);
+    expect_group(&c, 0, MERGE_STAY, 0, 1);
+    plan_close(&c);
+}
+
 static void everything_can_be_read(void **state)
 {
     (void)state;
@@ -220,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_small_table_in_its_place_melts_only_beside_others),
         cmocka_unit_test(what_would_move_is_read_where_versions_may_go),
         cmocka_unit_test(expired_tables_are_read),
+        cmocka_unit_test(a_merge_of_one_run_looks_again),
         cmocka_unit_test(everything_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
