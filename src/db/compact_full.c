@@ -7,8 +7,8 @@
 #define FULL_ROUNDS_MAX 8u // of up to 64 runs each, far more than the bounds of levels allow
 
 struct full_compaction {
-    bool values;      // separated values are written anew
-    bool values_done; // those of the tree in work
+    bool values;    // separated values are written anew
+    bool rewritten; // the last run of the tree in work was, when it has to be
     bool (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
     uint64_t done, total; // bytes
@@ -59,7 +59,6 @@ static strata_rc compact_once(strata_db *db, struct strata_keyspace *space, bool
 {
     struct shape_claims none = {NULL, 0};
     struct shape_job job;
-    bool values = full->values && !full->values_done;
     const struct shape *shape = history ? &space->shape_history : &space->shape_live;
     os_mutex_lock(&db->mu.lock);
     struct catalog *catalog = db->edit.catalog;
@@ -71,13 +70,17 @@ static strata_rc compact_once(strata_db *db, struct strata_keyspace *space, bool
     *more_out = false;
     if (in != NULL) {
         struct tree *tree = history ? in->history : in->live;
-        if (shape_pick_full(tree, shape, &none, values, &job)) {
+        // One run of history may hold what retention has let go since it was written.
+        bool trims = history && in->options.retention != STRATA_RETENTION_ALL;
+        bool values = full->values && !full->rewritten;
+        bool rewrite = values || (trims && !full->rewritten);
+        if (shape_pick_full(tree, shape, &none, rewrite, &job)) {
             *more_out = true;
             struct compact_env env = db_compact_env(db);
             struct merge *merge = NULL;
             rc = merge_new(&env, in, history, tree, &job, shape, slice_bytes, &merge);
+            full->rewritten = full->rewritten || job.to_last;
             if (rc == STRATA_OK && values && job.to_last) {
-                full->values_done = true;
                 merge_rewrite_values(merge);
             }
             if (rc == STRATA_OK) {
@@ -96,7 +99,7 @@ static strata_rc compact_tree(strata_db *db, struct strata_keyspace *space, bool
 {
     bool more = true;
     strata_rc rc = STRATA_OK;
-    full->values_done = false;
+    full->rewritten = false;
     // Flushes go on meanwhile and may add a run each time: the rounds are bounded.
     for (uint32_t round = 0; rc == STRATA_OK && more && round < FULL_ROUNDS_MAX; round++) {
         rc = compact_once(db, space, history, full, &more);
@@ -176,5 +179,5 @@ strata_rc db_compact(strata_db *db, struct strata_keyspace *space, bool values,
         }
     }
     let_merges_go(db);
-    return rc == STRATA_OK && values ? wait_for_space(db) : rc;
+    return rc == STRATA_OK ? wait_for_space(db) : rc;
 }
