@@ -2,8 +2,6 @@
 // section 8).
 #include "compact/compact.h"
 
-#include "base/mutant.h"
-
 #include <stdlib.h>
 
 // Index of the first registered commit >= `commit`.
@@ -48,7 +46,7 @@ bool compact_trim_expired(const struct compact_trim *t, uint64_t begin, uint64_t
         return false;
     }
     size_t first = trim_first_from(t, begin);
-    return first == t->count || t->times_us[first] >= (int64_t)expiry || MUTANT(72);
+    return first == t->count || t->times_us[first] >= (int64_t)expiry;
 }
 
 void compact_trim_release(struct compact_trim *t)

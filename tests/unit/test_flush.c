@@ -103,6 +103,82 @@ static void a_failed_install_removes_no_file(void **state)
     compact_world_close(&w);
 }
 
+// A put that nobody can see any more goes on as a delete where an older run may hold the key, and
+// as nothing where none does.
+static void expired_puts_are_flushed_as_deletes(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    compact_world_open(&w, 8, false);
+    for (uint32_t k = 0; k < 10; k++) {
+        compact_world_put(&w, k, false);
+    }
+    compact_world_flush(&w);
+    w.expiring = true;
+    for (uint32_t k = 5; k < 15; k++) {
+        compact_world_put(&w, k, false);
+    }
+    w.expiring = false;
+    while (w.commit < 80) {
+        compact_world_put(&w, 20, false);
+    }
+    w.sums = (struct compact_progress){0};
+    compact_world_flush(&w);
+    assert_int_equal(w.sums.expired, 10);
+    const struct run *r = compact_world_space(&w)->live->levels[0].runs[0];
+    assert_int_equal(r->entries, 6);
+    assert_int_equal(r->deletes, 5);
+    assert_int_equal(table_meta(r->tables[0])->expiring, 0);
+    assert_true(compact_world_space(&w)->floor == w.commit);
+    compact_world_check(&w);
+    compact_world_close(&w);
+}
+
+static void nothing_dropped_leaves_the_floor(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    compact_world_open(&w, 9, false);
+    for (uint32_t k = 0; k < 10; k++) {
+        compact_world_put(&w, k, false);
+    }
+    compact_world_flush(&w);
+    assert_true(compact_world_space(&w)->floor == 0);
+    compact_world_put(&w, 3, false);
+    compact_world_put(&w, 3, false);
+    compact_world_flush(&w);
+    assert_true(compact_world_space(&w)->floor == w.commit);
+    compact_world_check(&w);
+    compact_world_close(&w);
+}
+
+static void what_the_caller_adds_is_installed_with_it(void **state)
+{
+    (void)state;
+    struct compact_world w;
+    fill(&w, 10);
+    struct catalog *catalog = w.catalog;
+    catalog_ref(catalog);
+    struct flush_source source = {compact_world_space(&w), w.memtable};
+    strata_keyspace_options options = source.space->options;
+    options.retention_seconds = 77;
+    struct edit base = {0};
+    assert_int_equal(edit_set_floor(&base, 1, 5), STRATA_OK);
+    assert_int_equal(edit_alter_space(&base, 1, &options), STRATA_OK);
+    struct flush *f;
+    assert_int_equal(flush_new(&w.env, &source, 1, w.commit, 1u << 20, &base, &f), STRATA_OK);
+    edit_release(&base);
+    bool done = false;
+    while (!done) {
+        assert_int_equal(flush_step(f, &done), STRATA_OK);
+    }
+    flush_free(f);
+    catalog_unref(catalog);
+    assert_true(compact_world_space(&w)->floor == 5);
+    assert_int_equal(compact_world_space(&w)->options.retention_seconds, 77);
+    compact_world_close(&w);
+}
+
 static void expect_as_before(struct compact_world *w)
 {
     w->faults = false;
@@ -170,6 +246,9 @@ int main(void)
         cmocka_unit_test(an_empty_memtable_moves_the_flushed_commit_only),
         cmocka_unit_test(a_stopped_flush_leaves_nothing),
         cmocka_unit_test(a_failed_install_removes_no_file),
+        cmocka_unit_test(expired_puts_are_flushed_as_deletes),
+        cmocka_unit_test(nothing_dropped_leaves_the_floor),
+        cmocka_unit_test(what_the_caller_adds_is_installed_with_it),
         cmocka_unit_test(an_error_of_the_disk_leaves_all_as_it_was),
         cmocka_unit_test(an_allocation_that_fails_leaves_all_as_it_was),
     };
