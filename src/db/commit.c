@@ -153,6 +153,15 @@ static uint64_t generation_value_bytes_max(const strata_db *db)
                                                     : GENERATION_VALUE_BYTES_MAX;
 }
 
+void commit_seal_values_locked(strata_db *db)
+{
+    const struct generation *g = db->commit.active;
+    uint64_t value_bytes = atomic_load_explicit(&g->value_bytes, memory_order_relaxed);
+    if (value_bytes >= generation_value_bytes_max(db) && !db_seal_must_wait(db)) {
+        (void)!db_seal_locked(db); // the next commit tries again
+    }
+}
+
 // Seals when the active generation is full, has no place for a slot, or the log has grown too long.
 static ALWAYS_INLINE strata_rc make_room_locked(strata_db *db, const strata_write *how,
                                                 uint32_t slot_max)

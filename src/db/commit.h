@@ -23,6 +23,10 @@ strata_rc commit_locked(strata_db *db, const strata_write *how, const struct inc
 // Makes the commit durable as asked, counts it and reports its number.
 strata_rc commit_finish(strata_db *db, const strata_write *how, uint64_t commit,
                         size_t bytes) STRATA_MUST_CHECK;
+// Seals at once, if that need not wait, when the active generation's value files are full: a crash
+// makes a recovery write them anew. commit.lock held.
+void commit_seal_values_locked(strata_db *db);
+
 // Separates what is long enough among normalised ops. `separate_ops` says whether there is any.
 bool separate_ops(strata_db *db, struct batch_op *ops, uint32_t count);
 // Commits ops of which some are separated; they are changed. *commit_out is the commit's number, 0

@@ -228,6 +228,9 @@ strata_rc commit_own_value(strata_db *db, const strata_write *how, const struct 
             .payload = buffer_slice(&payload), .count = 1, .kept = 1, .ops = op, .own = own};
         os_mutex_lock(&db->commit.lock);
         rc = commit_locked(db, how, &in, commit_out);
+        if (rc == STRATA_OK) {
+            commit_seal_values_locked(db);
+        }
         os_mutex_unlock(&db->commit.lock);
     }
     buffer_release(&payload);

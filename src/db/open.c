@@ -18,6 +18,9 @@
 #define SEGMENT_MOST (1024 * MIB)
 #define SEGMENT_DEFAULT (64 * MIB)
 #define SEGMENT_FIRST (256 * 1024ull)
+// With more separated values than this in the log only, a close flushes: the next open would have
+// to write their files anew.
+#define CLOSE_VALUE_BYTES (8 * MIB)
 
 // ---- options
 
@@ -451,6 +454,17 @@ static uint32_t streams_open(strata_db *db)
     return streams;
 }
 
+static uint64_t unflushed_value_bytes(strata_db *db)
+{
+    os_mutex_lock(&db->mu.lock);
+    uint64_t bytes = db->commit.active == NULL ? 0 : atomic_load(&db->commit.active->value_bytes);
+    for (uint32_t i = 0; i < db->mu.sealed_count; i++) {
+        bytes += atomic_load(&db->mu.sealed[i]->value_bytes);
+    }
+    os_mutex_unlock(&db->mu.lock);
+    return bytes;
+}
+
 strata_rc db_close(strata_db *db)
 {
     uint32_t readers = registered_count(db);
@@ -460,6 +474,9 @@ strata_rc db_close(strata_db *db)
     }
     if (readers > 0) {
         return fail(STRATA_BUSY, "%u iterators, readers or snapshots are still alive", readers);
+    }
+    if (!db->read_only && unflushed_value_bytes(db) > CLOSE_VALUE_BYTES) {
+        (void)!db_flush(db); // what is not flushed is in the log
     }
     background_stop(db);
     db_emit_error(db);

@@ -695,6 +695,12 @@ static void large_value_has_a_file_of_its_own(void **state)
     put(&w, 3, 700);
     assert_int_equal(value_files(&w), 2);
     expect(&w, 2, 17 * MIB);
+    struct world after; // from the log
+    struct sim_disk *left = sim_disk_survive(w.disk, SIM_SURVIVE_NOTHING, 1);
+    assert_int_equal(open_survivor(left, &w.options, &after), STRATA_OK);
+    assert_true(active_files(&after) > 0);
+    expect(&after, 2, 17 * MIB);
+    world_close(&after);
     world_reopen(&w);
     expect(&w, 2, 17 * MIB);
     assert_int_equal(strata_flush(w.db), STRATA_OK);
@@ -708,6 +714,29 @@ static void large_value_has_a_file_of_its_own(void **state)
     assert_true(strata_put(w.db, NULL, key_of(4), value_of(4, 17 * MIB)) != STRATA_OK);
     sim_machine_heal(&w.machine);
     assert_int_equal(value_files(&w), 2);
+    world_close(&w);
+}
+
+// A recovery writes the files of values anew that are in the log only: a close sees to it that
+// there are not many, and what is very large is flushed when it is there.
+static void many_values_are_not_left_to_the_next_open(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w);
+    put(&w, 1, 700);
+    world_reopen(&w);
+    assert_int_equal(active_files(&w), 1);
+    put(&w, 2, 9 * MIB);
+    world_reopen(&w);
+    assert_int_equal(active_files(&w), 0);
+    assert_true(w.db->edit.catalog->value_file_count >= 1);
+    expect(&w, 1, 700);
+    expect(&w, 2, 9 * MIB);
+    atomic_store(&w.db->seal_value_bytes, 16 * MIB);
+    put(&w, 3, 17 * MIB);
+    assert_int_equal(active_files(&w), 0);
+    expect(&w, 3, 17 * MIB);
     world_close(&w);
 }
 
@@ -755,6 +784,14 @@ static void streams_of_every_length(void **state)
         assert_int_equal(files, round == 0 ? 5 : 9); // one for the short ones, four of their own
         assert_int_equal(strata_keyspace_alter(w.db, NULL, &off), STRATA_OK);
     }
+    struct world after; // from the log
+    struct sim_disk *left = sim_disk_survive(w.disk, SIM_SURVIVE_NOTHING, 1);
+    assert_int_equal(open_survivor(left, &w.options, &after), STRATA_OK);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        expect(&after, i, all[i].bytes);
+        expect(&after, 100 + i, all[i].bytes);
+    }
+    world_close(&after);
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
             expect(&w, i, all[i].bytes);
@@ -861,6 +898,7 @@ int main(void)
         cmocka_unit_test(dropped_keyspace_takes_its_values_along),
         cmocka_unit_test(read_only_open_reads_unfinished_files_and_writes_nothing),
         cmocka_unit_test(large_value_has_a_file_of_its_own),
+        cmocka_unit_test(many_values_are_not_left_to_the_next_open),
         cmocka_unit_test(streams_of_every_length),
         cmocka_unit_test(stream_that_does_not_end_leaves_nothing),
         cmocka_unit_test(stream_that_failed_can_only_be_aborted),
