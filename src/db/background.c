@@ -122,7 +122,7 @@ static strata_rc flush_begin(strata_db *db)
     if (idle) {
         return STRATA_END;
     }
-    // Putting the values on disk takes long, and a catalog that is held holds files that leave.
+    // Before the trees are held, for it takes long, and who holds a tree holds files that leave.
     struct edit values = {0};
     strata_rc rc = values_into_edit(db, g, &values);
     edit_release(&values);
@@ -130,9 +130,11 @@ static strata_rc flush_begin(strata_db *db)
         return rc;
     }
     os_mutex_lock(&db->mu.lock);
-    db->flush_catalog = db->edit.catalog;
-    catalog_ref(db->flush_catalog);
+    rc = catalog_trees(db->edit.catalog, &db->flush_catalog);
     os_mutex_unlock(&db->mu.lock);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
     struct compact_env env = db_compact_env(db);
     env.trim = db_trim_flush;
     db->flush_began_ns = db->machine->clock->monotonic_ns(db->machine->clock);

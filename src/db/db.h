@@ -236,7 +236,7 @@ struct strata_db {
 
     _Atomic bool stopping; // background work ends at its next step
     struct os_task flush_task;
-    struct flush *flush; // of flush_task, with the catalog that it holds on to
+    struct flush *flush; // of flush_task, with the trees that it holds on to
     uint64_t flush_began_ns, flush_commit;
     struct catalog *flush_catalog;
     struct merge_worker workers[DB_MERGE_WORKERS_MAX];

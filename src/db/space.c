@@ -109,7 +109,10 @@ void space_update_locked(strata_db *db)
     const struct catalog *c = db->edit.catalog;
     uint64_t seal = 4 * db->options.memtable_bytes;
     seal = seal < SEAL_BYTES_UNBOUND ? SEAL_BYTES_UNBOUND : seal;
-    uint64_t unseen = 0; // in files of generations that wait for their flush
+    uint64_t unseen = 0; // in files of generations
+    if (db->commit.active != NULL) {
+        unseen = atomic_load_explicit(&db->commit.active->value_bytes, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < db->mu.sealed_count; i++) {
         unseen += atomic_load_explicit(&db->mu.sealed[i]->value_bytes, memory_order_relaxed);
     }

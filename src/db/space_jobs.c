@@ -138,15 +138,16 @@ static strata_rc find_victims(strata_db *db, const struct catalog *c, struct fou
         }
         size_t count = list_files(c, space->number, files);
         os_mutex_lock(&db->mu.lock);
-        uint64_t dead_max = space->sums.budget.dead_value_max;
+        struct shape_value_need need = {space->sums.budget.dead_value_max,
+                                        space->sums.budget.slice_bytes};
         os_mutex_unlock(&db->mu.lock);
         uint64_t victims[SHAPE_VICTIMS_MAX];
-        size_t picked = shape_pick_values(files, count, dead_max, victims);
+        size_t picked = shape_pick_values(files, count, &need, victims);
         uint64_t dead = 0;
         for (size_t f = 0; f < count; f++) {
             dead += shape_dead_bytes(&files[f]);
         }
-        double over = (double)dead / (double)(dead_max + 1);
+        double over = (double)dead / (double)(need.dead_max + 1);
         if (picked > 0 && over > worst) {
             worst = over;
             found->space = space;

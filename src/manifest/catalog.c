@@ -126,6 +126,30 @@ static strata_rc catalog_add_space(struct catalog *c, const struct catalog_space
     return STRATA_OK;
 }
 
+strata_rc catalog_trees(const struct catalog *c, struct catalog **trees_out)
+{
+    struct catalog *t;
+    *trees_out = NULL;
+    strata_rc rc = catalog_new(&t);
+    if (rc != STRATA_OK) {
+        return rc;
+    }
+    t->flushed_commit = c->flushed_commit;
+    t->spaces = alloc_array(c->space_count, sizeof *t->spaces);
+    if (t->spaces == NULL) {
+        rc = alloc_failed("keyspaces", c->space_count * sizeof *t->spaces);
+    }
+    for (uint32_t i = 0; i < c->space_count && rc == STRATA_OK; i++) {
+        rc = catalog_add_space(t, &c->spaces[i]);
+    }
+    if (rc != STRATA_OK) {
+        catalog_unref(t);
+        return rc;
+    }
+    *trees_out = t;
+    return STRATA_OK;
+}
+
 static strata_rc catalog_copy_spaces(struct catalog *c, const struct catalog *old,
                                      const struct edit *e)
 {

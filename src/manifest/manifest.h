@@ -66,6 +66,9 @@ const struct catalog_value *catalog_value_find(const struct catalog *c, uint64_t
 
 void catalog_ref(struct catalog *c);
 void catalog_unref(struct catalog *c); // NULL is ignored; not inside an epoch
+// Its keyspaces, with their trees, and the flushed commit, and nothing else: for whoever needs
+// those for long and should not hold value files that have left.
+strata_rc catalog_trees(const struct catalog *c, struct catalog **trees_out) STRATA_MUST_CHECK;
 const struct catalog_space *catalog_space_find(const struct catalog *c, uint64_t number);
 const struct catalog_space *catalog_space_named(const struct catalog *c, const char *name);
 

@@ -9,7 +9,6 @@
 #define SEAL_MOST (256u << 20)
 #define SMALL_FILES_MAX 64u
 #define FILE_BYTES (64ull << 20) // value files are about so large
-#define SMALL_FILE_BYTES (FILE_BYTES / 4)
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -39,7 +38,7 @@ struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_n
     // A merge of keys alone is cheap beside the values that it gives free; one that carries the
     // values costs all that is there. Rewrites of value files cost what is live in them.
     b.superseded_max = part(bytes, slack * (0.125 + 0.175 * tables)) + memtable_bytes / 8;
-    b.dead_value_max = part(bytes, slack * 0.4 * (1 - tables)) + memtable_bytes / 8;
+    b.dead_value_max = part(bytes, slack * 0.35 * (1 - tables)) + memtable_bytes / 8;
     // Writers go on while the work is done that gives space back.
     b.excess_soft = b.superseded_max + b.dead_value_max + part(bytes, slack * 0.15);
     b.excess_hard = b.excess_soft + part(bytes, slack * 0.15) + memtable_bytes / 4;
@@ -436,12 +435,14 @@ static size_t pick_unused(const struct shape_value_file *files, size_t count, ui
     return picked;
 }
 
-// Joins the oldest small files, while what comes out is no larger than a file should be.
-static size_t pick_small(const struct shape_value_file *files, size_t count, uint64_t *victims)
+// Joins the oldest small files, while what comes out is no larger than one rewrite should write.
+static size_t pick_small(const struct shape_value_file *files, size_t count,
+                         const struct shape_value_need *need, uint64_t *victims)
 {
+    uint64_t most = least(need->live_max, FILE_BYTES);
     size_t small = 0;
     for (size_t i = 0; i < count; i++) {
-        small += files[i].bytes < SMALL_FILE_BYTES;
+        small += files[i].bytes < most / 4;
     }
     if (small <= SMALL_FILES_MAX) {
         return 0;
@@ -449,7 +450,7 @@ static size_t pick_small(const struct shape_value_file *files, size_t count, uin
     size_t picked = 0;
     uint64_t bytes = 0;
     for (size_t i = 0; i < count && picked < SHAPE_VICTIMS_MAX; i++) {
-        if (files[i].bytes < SMALL_FILE_BYTES && bytes + files[i].bytes <= FILE_BYTES) {
+        if (files[i].bytes < most / 4 && bytes + files[i].bytes <= most) {
             victims[picked++] = files[i].file;
             bytes += files[i].bytes;
         }
@@ -457,30 +458,63 @@ static size_t pick_small(const struct shape_value_file *files, size_t count, uin
     return picked < 2 ? 0 : picked;
 }
 
-size_t shape_pick_values(const struct shape_value_file *files, size_t count, uint64_t dead_max,
+static double dead_share(const struct shape_value_file *f)
+{
+    return f->bytes == 0 ? 0 : (double)shape_dead_bytes(f) / (double)f->bytes;
+}
+
+// The worst files, as long as there are more dead bytes than allowed: the first whatever it is,
+// others while they are not much better and all that is live in them fits.
+static size_t pick_worst(const struct shape_value_file *files, size_t count,
+                         const struct shape_value_need *need, uint64_t *victims)
+{
+    uint64_t dead = 0;
+    uint64_t live = 0;
+    double share_before = 2;
+    double share_first = 0;
+    size_t before = count; // the one picked last
+    size_t picked = 0;
+    for (size_t i = 0; i < count; i++) {
+        dead += shape_dead_bytes(&files[i]);
+    }
+    while (picked < SHAPE_VICTIMS_MAX && dead > need->dead_max) {
+        // The next in the order of falling shares; of equal ones in the order of the list.
+        size_t worst = count;
+        double worst_share = 0;
+        for (size_t i = 0; i < count; i++) {
+            double share = dead_share(&files[i]);
+            bool behind = share < share_before || (share == share_before && i > before);
+            if (behind && before != i && share > worst_share) {
+                worst = i;
+                worst_share = share;
+            }
+        }
+        if (worst == count || worst_share < share_first / 2) {
+            break;
+        }
+        uint64_t bytes = files[worst].bytes - shape_dead_bytes(&files[worst]);
+        if (picked > 0 && live + bytes > need->live_max) {
+            break;
+        }
+        live += bytes;
+        dead -= files[worst].bytes - bytes;
+        share_first = picked == 0 ? worst_share : share_first;
+        share_before = worst_share;
+        before = worst;
+        victims[picked++] = files[worst].file;
+    }
+    return picked;
+}
+
+size_t shape_pick_values(const struct shape_value_file *files, size_t count,
+                         const struct shape_value_need *need,
                          uint64_t victims_out[SHAPE_VICTIMS_MAX])
 {
     size_t picked = pick_unused(files, count, victims_out);
-    if (picked > 0) {
-        return picked;
+    if (picked == 0) {
+        picked = pick_worst(files, count, need, victims_out);
     }
-    uint64_t dead = 0;
-    size_t worst = count;
-    double worst_share = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = shape_dead_bytes(&files[i]);
-        double share = files[i].bytes == 0 ? 0 : (double)bytes / (double)files[i].bytes;
-        dead += bytes;
-        if (share > worst_share) {
-            worst = i;
-            worst_share = share;
-        }
-    }
-    if (dead > dead_max && worst < count) {
-        victims_out[0] = files[worst].file;
-        return 1;
-    }
-    return pick_small(files, count, victims_out);
+    return picked > 0 ? picked : pick_small(files, count, need, victims_out);
 }
 
 // ---- the bound

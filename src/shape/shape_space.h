@@ -85,10 +85,16 @@ uint64_t shape_dead_bytes(const struct shape_value_file *f); // of the file's si
 
 #define SHAPE_VICTIMS_MAX 32u
 
+struct shape_value_need {
+    uint64_t dead_max; // over all files
+    uint64_t live_max; // that one rewrite of several files writes
+};
+
 // Which files the next rewrite takes: all that nothing refers to, which just leave; else, when more
-// than `dead_max` bytes are dead over all files, the one with the greatest share; else many small
+// than `dead_max` bytes are dead over all files, those with the greatest shares; else many small
 // ones, to be joined. Returns how many; 0: none.
-size_t shape_pick_values(const struct shape_value_file *files, size_t count, uint64_t dead_max,
+size_t shape_pick_values(const struct shape_value_file *files, size_t count,
+                         const struct shape_value_need *need,
                          uint64_t victims_out[SHAPE_VICTIMS_MAX]);
 
 // STRATA_INVALID, with the figure, when a tree of this shape may hold more superseded bytes than

@@ -340,13 +340,20 @@ static void last_versions_are_compared_when_enough_are_new(void **state)
 
 // ---- value files
 
+static size_t pick(const struct shape_value_file *files, size_t count, uint64_t dead_max,
+                   uint64_t live_max, uint64_t *victims)
+{
+    struct shape_value_need need = {dead_max, live_max};
+    return shape_pick_values(files, count, &need, victims);
+}
+
 static void unused_value_files_leave_together(void **state)
 {
     (void)state;
     const struct shape_value_file files[] = {
         {3, 100, 90, 0}, {4, 100, 90, 10}, {5, 100, 90, 0}, {6, 100, 90, 90}};
     uint64_t victims[SHAPE_VICTIMS_MAX];
-    assert_int_equal(shape_pick_values(files, 4, UINT64_MAX, victims), 2);
+    assert_int_equal(pick(files, 4, UINT64_MAX, 0, victims), 2);
     assert_int_equal(victims[0], 3);
     assert_int_equal(victims[1], 5);
 }
@@ -360,12 +367,24 @@ static void worst_value_file_goes_first_when_the_budget_is_spent(void **state)
     assert_int_equal(shape_dead_bytes(&files[0]), 200);
     assert_int_equal(shape_dead_bytes(&files[1]), 90);
     assert_int_equal(shape_dead_bytes(&files[2]), 200);
-    assert_int_equal(shape_pick_values(files, 3, 490, victims), 0);
-    assert_int_equal(shape_pick_values(files, 3, 489, victims), 1);
+    assert_int_equal(pick(files, 3, 490, 0, victims), 0);
+    assert_int_equal(pick(files, 3, 489, 5000, victims), 1);
     assert_int_equal(victims[0], 4);
+    // More than one when it takes more to come within the budget, what is live in them fits, and
+    // their shares are alike.
+    assert_int_equal(pick(files, 3, 100, 5000, victims), 1);
+    const struct shape_value_file alike[] = {
+        {3, 1000, 1000, 500}, {4, 1000, 1000, 450}, {5, 1000, 1000, 500}, {6, 1000, 1000, 900}};
+    assert_int_equal(pick(alike, 4, 1649, 950, victims), 1);
+    assert_int_equal(pick(alike, 4, 1000, 949, victims), 1);
+    assert_int_equal(pick(alike, 4, 1000, 950, victims), 2);
+    assert_int_equal(victims[0], 4);
+    assert_int_equal(victims[1], 3);
+    assert_int_equal(pick(alike, 4, 0, 5000, victims), 3);
+    assert_int_equal(victims[2], 5);
     // Nothing dead, and no budget: nothing to gain.
     const struct shape_value_file whole[] = {{3, 1000, 1000, 1000}, {4, 1000, 1000, 1200}};
-    assert_int_equal(shape_pick_values(whole, 2, 0, victims), 0);
+    assert_int_equal(pick(whole, 2, 0, 5000, victims), 0);
 }
 
 static void many_small_value_files_are_joined(void **state)
@@ -376,12 +395,14 @@ static void many_small_value_files_are_joined(void **state)
     for (uint64_t i = 0; i < 100; i++) {
         files[i] = (struct shape_value_file){i + 1, i % 2 == 0 ? MIB : 60 * MIB, 1000, 1000};
     }
-    assert_int_equal(shape_pick_values(files, 100, UINT64_MAX, victims), 0);
+    assert_int_equal(pick(files, 100, UINT64_MAX, UINT64_MAX, victims), 0);
     for (uint64_t i = 0; i < 100; i++) {
         files[i].bytes = 3 * MIB;
     }
-    assert_int_equal(shape_pick_values(files, 100, UINT64_MAX, victims), 21); // 63 MiB
+    assert_int_equal(pick(files, 100, UINT64_MAX, UINT64_MAX, victims), 21); // 63 MiB
     assert_int_equal(victims[20], 21);
+    assert_int_equal(pick(files, 100, UINT64_MAX, 20 * MIB, victims), 6);
+    assert_int_equal(pick(files, 100, UINT64_MAX, 12 * MIB, victims), 0); // not so small
 }
 
 // Files are overwritten at random, rewritten as picked: the dead bytes stay within the budget, and
@@ -400,7 +421,7 @@ static void rewrites_keep_within_the_budget(void **state)
         random = random * 6364136223846793005u + 1442695040888963407u;
         struct shape_value_file *f = &files[(random >> 40) % 64];
         f->used_bytes -= f->used_bytes < 4096 ? f->used_bytes : 4096;
-        size_t picked = shape_pick_values(files, 64, 16 * MIB, victims);
+        size_t picked = pick(files, 64, 16 * MIB, 0, victims);
         for (size_t i = 0; i < picked; i++) {
             // Refilled by new values: the data keeps its size.
             struct shape_value_file *v = &files[victims[i] - 1];
