@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/fail.h"
+#include "base/mutant.h"
 
 struct strata_history {
     strata_db *db;
@@ -262,8 +263,9 @@ static strata_rc hold(strata_history *h, const struct kv_entry *e)
 // shown; and so may be everything older.
 static bool is_below_floor(const strata_history *h, const struct kv_entry *e)
 {
-    return e->commit <= h->floor && (!is_put(e) || (e->end > e->commit && e->end <= h->floor) ||
-                                     (h->newer != 0 && h->newer <= h->floor));
+    return e->commit <= h->floor && !MUTANT(82) &&
+           (!is_put(e) || (e->end > e->commit && e->end <= h->floor) ||
+            (h->newer != 0 && h->newer <= h->floor));
 }
 
 // Takes the newest point of the key from its source; skips what lies beyond the commit, what was

@@ -237,6 +237,41 @@ static void reads_below_the_floor_are_trimmed(void **state)
     world_close(&w);
 }
 
+// Versions below the floor whose files are still there are not shown as if they were all.
+static void history_ends_at_the_floor(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, NULL);
+    put(&w, "k", "v1");
+    put(&w, "k", "v2");
+    put(&w, "gone", "v1");
+    delete_key(&w, "gone"); // 4
+    assert_int_equal(strata_flush(w.db), STRATA_OK);
+    strata_keyspace_options o = STRATA_KEYSPACE_OPTIONS_INIT;
+    o.retention = STRATA_RETENTION_NONE;
+    assert_int_equal(strata_keyspace_alter(w.db, NULL, &o), STRATA_OK);
+    put(&w, "k", "v3");
+    put(&w, "k", "v4"); // 6
+    assert_int_equal(strata_flush(w.db), STRATA_OK);
+    put(&w, "k", "v5");
+    uint64_t oldest;
+    assert_int_equal(strata_oldest_commit(w.db, NULL, &oldest), STRATA_OK);
+    assert_int_equal(oldest, 6);
+    strata_history *h;
+    strata_version_info v;
+    assert_int_equal(strata_history_open(w.db, NULL, &h), STRATA_OK);
+    assert_int_equal(strata_history_next(h, &v), STRATA_OK);
+    assert_int_equal(v.commit, 7);
+    assert_int_equal(strata_history_next(h, &v), STRATA_OK);
+    expect_bytes(v.key, strata_str("k"));
+    assert_int_equal(v.commit, 6);
+    assert_int_equal(v.end, 7);
+    assert_int_equal(strata_history_next(h, &v), STRATA_END);
+    strata_history_close(h);
+    world_close(&w);
+}
+
 // The last two versions of each key are kept: a read that meets what was let go says so.
 static void reads_that_need_a_version_that_went_are_trimmed(void **state)
 {
@@ -327,6 +362,7 @@ int main(void)
         cmocka_unit_test(values_are_read_in_pieces),
         cmocka_unit_test(value_reader_outlives_its_version),
         cmocka_unit_test(reads_below_the_floor_are_trimmed),
+        cmocka_unit_test(history_ends_at_the_floor),
         cmocka_unit_test(reads_that_need_a_version_that_went_are_trimmed),
         cmocka_unit_test(history_reads_separated_values),
     };
