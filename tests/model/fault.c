@@ -78,7 +78,7 @@ static bool may_be_lost(const struct run *r, const char *text)
     const struct sim_fault *rule = r->rule;
     bool syncs = (rule->ops & SIM_OP_BIT(SIM_OP_SYNC)) != 0 && rule->error != 0;
     return syncs && rule->fired > 0 && rule->sync_model != SIM_SYNC_KEEPS &&
-           strstr(text, "rc -6 ") != NULL;
+           strstr(text, "rc -6") != NULL;
 }
 
 static bool try_open(struct run *r)

@@ -237,7 +237,8 @@ static void cut_space(struct model_space *s, uint64_t commit)
     }
     s->floor = s->floor < commit ? s->floor : commit;
     for (size_t i = 0; i < s->stretch_count; i++) {
-        s->stretches[i].until = s->stretches[i].until < commit ? s->stretches[i].until : commit;
+        uint64_t *until = &s->stretches[i].until;
+        *until = *until <= commit || *until == UINT64_MAX ? *until : commit;
     }
 }
 

@@ -58,7 +58,7 @@ struct model_policy {
     uint32_t expire_seconds; // 0: never
 };
 
-// RETENTION_VERSIONS was in force up to commit `until`.
+// RETENTION_VERSIONS was in force up to commit `until`; UINT64_MAX: it may be to this day.
 struct model_stretch {
     uint32_t versions;
     uint64_t until;

@@ -40,6 +40,7 @@ void player_step(struct player *p, const struct script_op *op)
 {
     struct walker *w = &p->walkers[op->a % SCRIPT_SLOTS];
     for (uint64_t i = 0; i < op->b % 12 && w->iter != NULL && p->fault[0] == '\0'; i++) {
+        walker_note_time(w, model_now_s(p->model, p->machine.wall_us));
         walker_move(w, op->c % 2 == 0 ? WALKER_NEXT : WALKER_PREV, slice_of(NULL, 0), p->fault);
     }
 }

@@ -22,7 +22,8 @@ static strata_slice copy_bound(uint8_t *to, strata_slice from)
 
 bool walker_open(struct walker *w, const struct compare *c, char *fault_out)
 {
-    *w = (struct walker){.c = *c};
+    *w = (struct walker){.c = *c, .times = {c->time_us}, .time_count = 1};
+    w->now = c->registered && c->how.snapshot == NULL;
     w->c.trimmed = NULL;
     strata_rc rc = strata_iter_open(c->db, &c->how, &w->iter);
     w->c.how.lower = copy_bound(w->lower, c->how.lower);
@@ -123,10 +124,47 @@ static strata_rc real_move(struct walker *w, enum walker_move move, struct slice
     return rc;
 }
 
+// Does the iterator stand where the model does at index `i` of its keys (SIZE_MAX: at an end)?
+static bool stands_at(const struct walker *w, size_t i, strata_rc rc)
+{
+    strata_slice at = strata_iter_key(w->iter);
+    if (i == SIZE_MAX) {
+        return rc == STRATA_END && at.bytes == 0;
+    }
+    const struct model_key *k = &w->c.space->keys[i];
+    const struct model_version *v = compare_value(&w->c, k);
+    strata_slice value = strata_iter_value(w->iter);
+    return rc == STRATA_OK && v != NULL && slice_equal(slice_of(at.data, at.bytes), k->key) &&
+           strata_iter_commit(w->iter) == v->commit &&
+           slice_equal(slice_of(value.data, value.bytes), v->value);
+}
+
+static void say_difference(const struct walker *w, const char *move, struct slice key, size_t i,
+                           strata_rc rc, char *fault_out)
+{
+    strata_slice at = strata_iter_key(w->iter);
+    const struct model_key *k = i == SIZE_MAX ? NULL : &w->c.space->keys[i];
+    const struct model_version *v = k == NULL ? NULL : compare_value(&w->c, k);
+    snprintf(fault_out, STORE_FAULT_BYTES,
+             "%s at commit %llu, %s %s: rc %d key %s commit %llu, expected %s %s commit %llu",
+             w->c.space->name, (unsigned long long)w->c.at, move, compare_text(key), (int)rc,
+             compare_text(slice_of(at.data, at.bytes)),
+             (unsigned long long)strata_iter_commit(w->iter), k == NULL ? "the end" : "key",
+             k == NULL ? "" : compare_text(k->key),
+             (unsigned long long)(v == NULL ? 0 : v->commit));
+}
+
+void walker_note_time(struct walker *w, int64_t now_s)
+{
+    bool known = w->time_count > 0 && w->times[w->time_count - 1] == now_s;
+    if (w->now && !known && w->time_count < WALKER_TIMES_MAX) {
+        w->times[w->time_count++] = now_s;
+    }
+}
+
 bool walker_move(struct walker *w, enum walker_move wanted, struct slice key, char *fault_out)
 {
     enum walker_move move = possible_move(w, wanted);
-    size_t i = model_move(w, move, key);
     if (w->place == WALKER_TRIMMED) {
         return true;
     }
@@ -135,34 +173,28 @@ bool walker_move(struct walker *w, enum walker_move wanted, struct slice key, ch
         w->place = WALKER_TRIMMED;
         return true;
     }
-    strata_slice at = strata_iter_key(w->iter);
-    struct slice got = slice_of(at.data, at.bytes);
-    bool backwards = move == WALKER_LAST || move == WALKER_PREV || move == WALKER_SEEK_BEFORE;
-    if (i == SIZE_MAX) {
-        w->place = backwards ? WALKER_AT_BEGIN : WALKER_AT_END;
-        if (rc == STRATA_END && at.bytes == 0) {
-            return true;
+    size_t there = SIZE_MAX;
+    size_t i = SIZE_MAX;
+    size_t kept = 0;
+    for (size_t t = 0; t < w->time_count; t++) {
+        w->c.time_us = w->times[t];
+        i = model_move(w, move, key);
+        if (stands_at(w, i, rc)) {
+            there = i;
+            w->times[kept++] = w->times[t];
         }
-        snprintf(fault_out, STORE_FAULT_BYTES,
-                 "%s at commit %llu, %s %s: rc %d key %s, expected "
-                 "the end",
-                 w->c.space->name, (unsigned long long)w->c.at, move_names[move], compare_text(key),
-                 (int)rc, compare_text(got));
+    }
+    if (kept == 0) {
+        say_difference(w, move_names[move], key, i, rc, fault_out);
         return false;
     }
-    const struct model_key *k = &w->c.space->keys[i];
-    const struct model_version *v = compare_value(&w->c, k);
-    strata_slice value = strata_iter_value(w->iter);
-    if (rc != STRATA_OK || !slice_equal(got, k->key) || v == NULL ||
-        strata_iter_commit(w->iter) != v->commit ||
-        !slice_equal(slice_of(value.data, value.bytes), v->value)) {
-        snprintf(fault_out, STORE_FAULT_BYTES,
-                 "%s at commit %llu, %s %s: rc %d key %s commit %llu, expected key %s commit %llu",
-                 w->c.space->name, (unsigned long long)w->c.at, move_names[move], compare_text(key),
-                 (int)rc, compare_text(got), (unsigned long long)strata_iter_commit(w->iter),
-                 compare_text(k->key), (unsigned long long)(v == NULL ? 0 : v->commit));
-        return false;
+    w->time_count = kept;
+    if (there == SIZE_MAX) {
+        bool backwards = move == WALKER_LAST || move == WALKER_PREV || move == WALKER_SEEK_BEFORE;
+        w->place = backwards ? WALKER_AT_BEGIN : WALKER_AT_END;
+        return true;
     }
+    const struct model_key *k = &w->c.space->keys[there];
     w->place = WALKER_ON;
     w->key_bytes = k->key.bytes;
     memcpy(w->key, k->key.data, k->key.bytes);
