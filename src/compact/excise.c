@@ -8,6 +8,8 @@
 // Memtables are not looked at: all they hold is newer than every table.
 #include "compact/compact.h"
 
+#include "base/mutant.h"
+
 struct excise {
     const struct compact_trim *trim;
     const struct catalog_space *space;
@@ -77,7 +79,7 @@ static bool excise_is_covered(const struct excise *x, uint32_t level, uint32_t i
         if (end.data == NULL) {
             return false;
         }
-        at = end;
+        at = MUTANT(75) ? of->upper : end;
     }
     return true;
 }

@@ -1,6 +1,7 @@
 #include "compact/history_pass.h"
 
 #include "base/assert.h"
+#include "base/mutant.h"
 
 strata_rc history_pass_begin(struct history_pass *p, struct kv_cursor *const *cursors,
                              uint32_t count, size_t head_skip)
@@ -71,7 +72,8 @@ static strata_rc history_pass_write_floor(struct history_pass *p)
 
 static strata_rc history_pass_floor(struct history_pass *p, uint64_t begin, uint64_t end)
 {
-    if (p->floor && p->floor_begin == end && !history_pass_others_hold(p, begin, p->floor_end)) {
+    if (p->floor && (p->floor_begin == end || MUTANT(76)) &&
+        !history_pass_others_hold(p, begin, p->floor_end)) {
         p->floor_begin = begin;
         return STRATA_OK;
     }
@@ -134,7 +136,7 @@ static strata_rc history_pass_entry(struct history_pass *p, const struct kv_entr
         return version.commit == version.end ? STRATA_OK
                                              : history_pass_floor(p, version.commit, version.end);
     }
-    strata_rc rc = history_pass_write_floor(p);
+    strata_rc rc = MUTANT(76) ? STRATA_OK : history_pass_write_floor(p);
     if (rc == STRATA_OK &&
         !compact_trim_keeps(p->trim, version.commit, version.end, version.expiry)) {
         rc = pass_expire(set, p->keyspace, p->trim, &version);

@@ -53,7 +53,7 @@ strata_rc output_set_install(struct output_set *s)
 strata_rc output_set_trimmed(struct output_set *s, uint64_t keyspace,
                              const struct compact_trim *trim)
 {
-    if (s->trimmed == keyspace || trim->floor == 0) {
+    if (s->trimmed == keyspace || trim->floor == 0 || MUTANT(70)) {
         return STRATA_OK;
     }
     s->trimmed = keyspace;
