@@ -180,7 +180,7 @@ static void neighbours_are_one_request(void **state)
 {
     (void)state;
     struct world w;
-    struct value_read reads[60];
+    struct value_read reads[60] = {0};
     world_begin(&w);
     struct value_file *f = world_new(&w, 4);
     uint8_t *to = malloc(60 * 1000);
