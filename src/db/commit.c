@@ -167,8 +167,9 @@ static ALWAYS_INLINE strata_rc make_room_locked(strata_db *db, const strata_writ
                                                 uint32_t slot_max)
 {
     const struct generation *g = db->commit.active;
-    bool full = slot_max >= g->capacity ||
-                atomic_load_explicit(&g->bytes, memory_order_relaxed) >= db->options.memtable_bytes;
+    bool full =
+        slot_max >= g->capacity || atomic_load_explicit(&g->bytes, memory_order_relaxed) >=
+                                       atomic_load_explicit(&db->seal_bytes, memory_order_relaxed);
     uint64_t value_bytes = atomic_load_explicit(&g->value_bytes, memory_order_relaxed);
     if (!full && value_bytes != 0 && value_bytes >= generation_value_bytes_max(db)) {
         full = !generation_is_empty(g);

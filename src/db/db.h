@@ -246,7 +246,11 @@ struct strata_db {
     struct value_rewrite *rewrite;
     struct strata_keyspace *rewrite_space;
     uint64_t rewrite_began_ns;
-    // A generation is sealed when it refers to so many bytes of separated values: what is garbage
+    // A generation is sealed when its memtables hold so many bytes (at most memtable_bytes): less
+    // in a small database that lets versions go, so that what one flush supersedes stays small
+    // beside what is there. Computed by space.c, read by commits.
+    _Atomic uint64_t seal_bytes;
+    // And when it refers to so many bytes of separated values: what is garbage
     // among them is not known before its flush. Computed by space.c, read by commits.
     _Atomic uint64_t seal_value_bytes;
     struct os_thread ticker;

@@ -159,6 +159,7 @@ static void db_init(strata_db *db, struct os_machine *machine, const strata_opti
     os_memory_init(&db->memory, options->memory_bytes);
     memtable_pool_init(&db->memtables, &db->memory, options->memtable_bytes);
     atomic_init(&db->next_file, 1);
+    atomic_init(&db->seal_bytes, options->memtable_bytes);
     atomic_init(&db->next_run, 1);
     db->next_keyspace = 1;
     db->values.seals = 1;

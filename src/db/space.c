@@ -110,6 +110,8 @@ void space_update_locked(strata_db *db)
     uint64_t seal = 4 * db->options.memtable_bytes;
     seal = seal < SEAL_BYTES_UNBOUND ? SEAL_BYTES_UNBOUND : seal;
     uint64_t unseen = 0; // in files of generations
+    uint64_t needed = 0;
+    uint32_t percent = UINT32_MAX; // of keyspaces that let versions go
     if (db->commit.active != NULL) {
         unseen = atomic_load_explicit(&db->commit.active->value_bytes, memory_order_relaxed);
     }
@@ -136,15 +138,23 @@ void space_update_locked(strata_db *db)
             continue;
         }
         finish_sums(db, in, space);
-        if (in->options.retention != STRATA_RETENTION_ALL &&
-            in->options.separation == STRATA_SEPARATION_ON) {
+        needed += space->sums.live_table_bytes + space->sums.history_table_bytes +
+                  space->sums.live_value_bytes + space->sums.history_value_bytes;
+        if (in->options.retention == STRATA_RETENTION_ALL) {
+            continue;
+        }
+        percent =
+            in->options.space_bound_percent < percent ? in->options.space_bound_percent : percent;
+        if (in->options.separation == STRATA_SEPARATION_ON) {
             // Any of what is unseen may be garbage.
             space->sums.excess_bytes += unseen;
             seal = space->sums.budget.seal_bytes < seal ? space->sums.budget.seal_bytes : seal;
         }
     }
+    uint64_t memtable = shape_seal_bytes(percent, needed, db->options.memtable_bytes);
     // Relaxed: a commit that misses it seals a little later.
     atomic_store_explicit(&db->seal_value_bytes, seal, memory_order_relaxed);
+    atomic_store_explicit(&db->seal_bytes, memtable, memory_order_relaxed);
 }
 
 bool space_find_merge_locked(const struct catalog_space *in, struct strata_keyspace *space,

@@ -7,6 +7,7 @@
 #define FRAGMENTS_ASKED 256u // of one table; each of more stands for several
 #define DELETES_LEAST 1024u  // fewer cost a scan nothing
 #define SEAL_MOST (256u << 20)
+#define SEAL_LEAST (256u << 10)
 #define SMALL_FILES_MAX 64u
 #define FILE_BYTES (64ull << 20) // value files are about so large
 
@@ -48,6 +49,16 @@ struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_n
     b.slice_bytes = greatest(part(bytes, slack_most / 16), 1);
     b.slice_bytes = least(b.slice_bytes, slice_most);
     return b;
+}
+
+uint64_t shape_seal_bytes(uint32_t bound_percent, uint64_t needed, uint64_t memtable_bytes)
+{
+    if (bound_percent == UINT32_MAX) {
+        return memtable_bytes;
+    }
+    double slack = bound_percent <= 100 ? 0 : (bound_percent - 100) / 100.0;
+    uint64_t bytes = part(needed, (slack < 1 ? slack : 1) / 8);
+    return least(greatest(greatest(bytes, memtable_bytes / 16), SEAL_LEAST), memtable_bytes);
 }
 
 // ---- what is superseded

@@ -30,6 +30,11 @@ struct shape_budget {
 struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_needed *needed,
                                     uint64_t memtable_bytes, uint64_t slice_most);
 
+// At how many bytes the memtables are sealed, when `needed` bytes are live or retained: less than a
+// whole memtable while that would supersede more of them than the bound leaves room for.
+// bound_percent UINT32_MAX: nothing is ever let go.
+uint64_t shape_seal_bytes(uint32_t bound_percent, uint64_t needed, uint64_t memtable_bytes);
+
 // What runs above the oldest one supersede there, estimated from counts and bounds: an entry of a
 // table takes the place of one of average size in the tables below that it overlaps; a table that
 // overlaps nothing supersedes nothing, so data that comes in key order is not merged for its space.

@@ -108,6 +108,13 @@ static void generations_grow_with_the_values(void **state)
     assert_true(shape_budget_of(150, &some, 64 * MIB, MIB).seal_bytes == 160 * MIB);
     assert_true(shape_budget_of(150, &huge, 64 * MIB, MIB).seal_bytes == 256 * MIB);
     assert_true(shape_budget_of(150, &huge, 128 * MIB, MIB).seal_bytes == 512 * MIB);
+    assert_true(shape_seal_bytes(150, 0, 64 * MIB) == 4 * MIB);
+    assert_true(shape_seal_bytes(150, 160 * MIB, 64 * MIB) == 10 * MIB);
+    assert_true(shape_seal_bytes(300, 160 * MIB, 64 * MIB) == 20 * MIB);
+    assert_true(shape_seal_bytes(150, 5120 * MIB, 64 * MIB) == 64 * MIB);
+    assert_true(shape_seal_bytes(150, 0, MIB) == MIB / 4);
+    assert_true(shape_seal_bytes(150, 0, MIB / 16) == MIB / 16);
+    assert_true(shape_seal_bytes(UINT32_MAX, 0, 64 * MIB) == 64 * MIB);
 }
 
 // ---- what is superseded
