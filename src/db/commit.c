@@ -397,27 +397,28 @@ strata_rc db_expiry(strata_db *db, const struct strata_keyspace *space, int64_t 
     return STRATA_OK;
 }
 
-// The put of a value that may have to be separated, or expires.
+// 0 stands for no limit: it becomes the greatest number.
+static inline bool value_is_separated(const struct strata_keyspace *space, size_t bytes)
+{
+    uint32_t least = atomic_load_explicit(&space->separate_bytes, memory_order_relaxed);
+    return bytes > (uint32_t)(least - 1);
+}
+
+// Neither separated nor expiring: the short way of db_commit_one.
+static inline bool put_is_plain(const strata_write *how, const struct strata_keyspace *space,
+                                size_t bytes)
+{
+    return (how == NULL || how->expires_unix_us == 0) && !value_is_separated(space, bytes) &&
+           atomic_load_explicit(&space->expire_seconds, memory_order_relaxed) == 0;
+}
+
+// The expiry of a put that is not plain.
 static strata_rc put_of(strata_db *db, const strata_write *how, struct strata_keyspace *space,
                         struct batch_op *op)
 {
     strata_rc rc = db_expiry(db, space, how == NULL ? 0 : how->expires_unix_us, &op->expiry);
     op->kind = op->expiry == 0 ? BATCH_PUT : BATCH_PUT_EXPIRING;
     return rc;
-}
-
-// Is there anything about the put that the short way of db_commit_one has not?
-static inline bool put_is_plain(const strata_write *how, const struct strata_keyspace *space)
-{
-    return (how == NULL || how->expires_unix_us == 0) &&
-           atomic_load_explicit(&space->expire_seconds, memory_order_relaxed) == 0;
-}
-
-// 0 stands for no limit: it becomes the greatest number.
-static inline bool value_is_separated(const struct strata_keyspace *space, size_t bytes)
-{
-    uint32_t least = atomic_load_explicit(&space->separate_bytes, memory_order_relaxed);
-    return bytes > (uint32_t)(least - 1);
 }
 
 strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kind, struct slice key,
@@ -437,15 +438,10 @@ strata_rc db_commit_one(strata_db *db, const strata_write *how, enum kv_kind kin
     // The kinds of points and range deletes have the same numbers in batches.
     struct batch_op op = {
         .kind = (enum batch_kind)kind, .keyspace = space->number, .key = key, .value = value};
-    if (kind == KV_PUT) {
-        if (!put_is_plain(how, space)) {
-            rc = put_of(db, how, space, &op);
-        }
-        if (rc == STRATA_OK && value_is_separated(space, value.bytes)) {
-            return commit_long_value(db, how, space, &op, &commit);
-        }
-        if (rc != STRATA_OK) {
-            return rc;
+    if (kind == KV_PUT && __builtin_expect(!put_is_plain(how, space, value.bytes), 0)) {
+        rc = put_of(db, how, space, &op);
+        if (rc != STRATA_OK || value_is_separated(space, value.bytes)) {
+            return rc == STRATA_OK ? commit_long_value(db, how, space, &op, &commit) : rc;
         }
     }
     size_t bytes_max = batch_op_bytes_max(&op);

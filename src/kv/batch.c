@@ -20,9 +20,9 @@ static uint8_t *batch_encode_prefixed(uint8_t *to, struct slice s)
 
 size_t batch_op_bytes_max(const struct batch_op *op)
 {
-    // Kind, keyspace, expiry and two lengths; or the four numbers of a place in a value file.
-    size_t numbers = op->kind == BATCH_PUT_SEPARATED ? 7 : 4;
-    return 1 + numbers * VARINT_BYTES_MAX + op->key.bytes + op->value.bytes;
+    // Kind, keyspace, the four numbers of a place in a value file, expiry and a length: the most
+    // that any operation has.
+    return 1 + 7 * VARINT_BYTES_MAX + op->key.bytes + op->value.bytes;
 }
 
 uint8_t *batch_encode(uint8_t *to, const struct batch_op *op)
