@@ -393,7 +393,9 @@ static strata_rc rewrite_finish_step(struct value_rewrite *r)
         r->progress.bytes_written = value_file_meta(r->file)->bytes;
         rc = os_dir_sync(r->env.tables.dir);
     }
-    r->phase = REWRITE_INSTALL;
+    if (rc == STRATA_OK) {
+        r->phase = REWRITE_INSTALL;
+    }
     return rc;
 }
 
@@ -428,6 +430,7 @@ strata_rc value_rewrite_step(struct value_rewrite *r, bool *done_out)
     case REWRITE_COPY:
         return rewrite_copy_step(r);
     case REWRITE_FINISH:
+        ASSERT(r->writer != NULL); // else it failed, and can only be freed
         return rewrite_finish_step(r);
     default:
         return rewrite_install_step(r, done_out);
