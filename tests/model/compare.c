@@ -116,11 +116,7 @@ bool compare_may_be_trimmed(const struct compare *c, const struct model_key *key
 // STRATA_TRIMMED where it may be the answer.
 static bool is_trimmed(const struct compare *c, const struct model_key *key, strata_rc rc)
 {
-    bool is = rc == STRATA_TRIMMED && compare_may_be_trimmed(c, key);
-    if (is && c->trimmed != NULL) {
-        *c->trimmed = true;
-    }
-    return is;
+    return rc == STRATA_TRIMMED && compare_may_be_trimmed(c, key);
 }
 
 bool compare_oldest(struct compare *c, char *fault_out)
@@ -143,6 +139,22 @@ bool compare_oldest(struct compare *c, char *fault_out)
 
 // ---- gets
 
+// What the floor trimmed once stays trimmed.
+static bool stays_trimmed(const struct compare *c, const struct model_key *key, strata_rc rc,
+                          char *fault_out)
+{
+    if (c->trimmed_below == NULL || c->registered) {
+        return true;
+    }
+    if (rc == STRATA_TRIMMED && !model_may_forget(c->model, c->space, key, c->at, false) &&
+        c->at >= *c->trimmed_below) {
+        *c->trimmed_below = c->at + 1;
+    }
+    return rc == STRATA_TRIMMED || c->at >= *c->trimmed_below ||
+           differs(c, fault_out, "get %s: rc %d, but what is older than commit %llu was trimmed",
+                   compare_text(key->key), (int)rc, (unsigned long long)*c->trimmed_below);
+}
+
 static const struct model_key *key_of(const struct compare *c, struct slice key)
 {
     size_t i = model_key_index(c->space, key);
@@ -156,6 +168,9 @@ static bool check_value(const struct compare *c, struct slice key, strata_rc rc,
     static const struct model_key never_written = {.count = 0};
     const struct model_key *k = key_of(c, key);
     const struct model_version *want = k == NULL ? NULL : compare_value(c, k);
+    if (!stays_trimmed(c, k == NULL ? &never_written : k, rc, fault_out)) {
+        return false;
+    }
     if (is_trimmed(c, k == NULL ? &never_written : k, rc)) {
         return true;
     }

@@ -21,7 +21,9 @@ struct compare {
     int64_t time_us; // by which expiry is judged, a whole second
     uint64_t floor;  // reads as of an older commit may be STRATA_TRIMMED
     bool registered; // at the present or at a snapshot: never STRATA_TRIMMED
-    bool *trimmed;   // when not NULL: set when something was
+    // When not NULL: gets as of an older commit were STRATA_TRIMMED because of the floor, and must
+    // be for ever.
+    uint64_t *trimmed_below;
     strata_read how;
 };
 

@@ -121,6 +121,7 @@ bool player_find_read(struct player *p, uint64_t space, uint64_t when, struct co
     } else {
         compare_init_now(c, p->db, keyspace, p->model, i, p->machine.wall_us);
     }
+    c->trimmed_below = &p->trimmed_below[i];
     return compare_oldest(c, p->fault);
 }
 

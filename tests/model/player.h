@@ -21,6 +21,7 @@ struct player {
     struct model *model;
     uint64_t synced; // the last commit that a crash may not lose
     int64_t op_began_us;
+    uint64_t trimmed_below[MODEL_SPACES_MAX]; // as in struct compare
     struct {
         strata_snapshot *handle; // NULL: not taken
         uint64_t commit;

@@ -23,6 +23,70 @@ static void open_db(struct player *p)
     }
 }
 
+// ---- files
+
+static bool tree_has(const struct tree *t, uint64_t file)
+{
+    for (uint32_t l = 0; l < t->level_count; l++) {
+        for (uint32_t r = 0; r < t->levels[l].count; r++) {
+            const struct run *run = t->levels[l].runs[r];
+            for (uint32_t i = 0; i < run->count; i++) {
+                if (table_meta(run->tables[i])->file == file) {
+                    return true;
+                }
+            }
+        }
+    }
+    return false;
+}
+
+static bool catalog_has(const struct catalog *c, enum file_kind kind, uint64_t file)
+{
+    for (uint32_t i = 0; kind == FILE_VALUE && i < c->value_file_count; i++) {
+        if (value_file_meta(c->value_files[i])->file == file) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; kind == FILE_TABLE && i < c->space_count; i++) {
+        if (tree_has(c->spaces[i].live, file) || tree_has(c->spaces[i].history, file)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool generation_has(const struct generation *g, uint64_t file)
+{
+    for (uint32_t i = 0; g != NULL && i < generation_value_files(g); i++) {
+        if (g->value_files[i].number == file) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// An open leaves no table and no value file behind that nothing refers to.
+static void check_files(struct player *p)
+{
+    const struct sim_dir *dir = sim_disk_dir(p->disk, "db", false);
+    for (size_t i = 0; i < dir->current.count && p->fault[0] == '\0'; i++) {
+        enum file_kind kind;
+        uint64_t number;
+        const char *name = dir->current.entries[i].name;
+        if (!file_name_parse(name, &kind, &number) || (kind != FILE_TABLE && kind != FILE_VALUE)) {
+            continue;
+        }
+        bool used = catalog_has(p->db->edit.catalog, kind, number) ||
+                    (kind == FILE_VALUE && generation_has(p->db->commit.active, number));
+        for (uint32_t s = 0; s < p->db->mu.sealed_count && !used; s++) {
+            used = kind == FILE_VALUE && generation_has(p->db->mu.sealed[s], number);
+        }
+        if (!used) {
+            snprintf(p->fault, sizeof p->fault, "%s is left and nothing refers to it", name);
+        }
+    }
+}
+
 static void do_reopen(struct player *p)
 {
     if (player_handles_are_open(p)) {
@@ -44,6 +108,8 @@ static void do_reopen(struct player *p)
         snprintf(p->fault, sizeof p->fault, "reopened at commit %llu, closed at %llu",
                  (unsigned long long)strata_newest_commit(p->db),
                  (unsigned long long)p->model->newest);
+    } else if (p->db != NULL) {
+        check_files(p);
     }
 }
 
@@ -72,6 +138,7 @@ static void do_crash(struct player *p, const struct script_op *op)
     }
     model_cut(p->model, newest);
     p->synced = newest;
+    check_files(p);
     compare_db(p->db, p->model, newest, p->machine.wall_us, false, p->fault);
 }
 

@@ -24,7 +24,6 @@ bool walker_open(struct walker *w, const struct compare *c, char *fault_out)
 {
     *w = (struct walker){.c = *c, .times = {c->time_us}, .time_count = 1};
     w->now = c->registered && c->how.snapshot == NULL;
-    w->c.trimmed = NULL;
     strata_rc rc = strata_iter_open(c->db, &c->how, &w->iter);
     w->c.how.lower = copy_bound(w->lower, c->how.lower);
     w->c.how.upper = copy_bound(w->upper, c->how.upper);
