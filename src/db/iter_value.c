@@ -17,6 +17,7 @@
 #define WINDOW_VALUES_MOST 64u
 #define WINDOW_ENTRIES_MOST 256u
 #define WINDOW_BUDGET_SHARE 32u // of the memory budget
+#define READERS_BUDGET_SHARE 4u // when all readers have more, none begins a window
 
 struct iter_collected {
     struct kv_entry entry;
@@ -108,6 +109,15 @@ void iter_window_clear(strata_iter *it)
 {
     it->windows[0].count = 0;
     it->windows[1].count = 0;
+}
+
+// What a window may hold. With many iterators at work the later ones read value by value.
+static size_t window_bytes_most(const strata_iter *it)
+{
+    struct os_memory *m = &it->db->memory;
+    size_t readers = atomic_load_explicit(&m->used[OS_MEMORY_READERS], memory_order_relaxed);
+    return readers < m->budget_bytes / READERS_BUDGET_SHARE ? m->budget_bytes / WINDOW_BUDGET_SHARE
+                                                            : 0;
 }
 
 // Tells the budget what the window has grown to.
@@ -207,7 +217,7 @@ static uint64_t separated_bytes(const struct kv_entry *e)
 // the last one.
 static void window_fill(strata_iter *it, struct iter_window *w, uint32_t values_most)
 {
-    size_t bytes_most = it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE;
+    size_t bytes_most = window_bytes_most(it);
     uint32_t values = 0;
     uint64_t value_bytes = 0;
     if (w->count == 1) {
@@ -277,7 +287,7 @@ void iter_window_begin(strata_iter *it)
 static size_t window_list_reads(strata_iter *it, struct iter_window *w)
 {
     size_t total = 0;
-    size_t most = it->db->memory.budget_bytes / WINDOW_BUDGET_SHARE;
+    size_t most = window_bytes_most(it);
     w->read_count = 0;
     for (uint32_t i = 0; i < w->count; i++) {
         const struct kv_entry *e = &w->entries[i].entry;

@@ -417,6 +417,44 @@ static void unreadable_value_is_told_by_value_error(void **state)
     world_close(&w);
 }
 
+// However many iterators read ahead, they stay within their share of the budget.
+static void many_iterators_share_the_budget(void **state)
+{
+    (void)state;
+    struct world w;
+    strata_keyspace_options o = world_options(256);
+    world_open(&w, &o);
+    enum { VALUES = 200, BYTES = 9000, ITERATORS = 24 };
+    for (int k = 0; k < VALUES; k++) {
+        char key[16];
+        key_text(k, key);
+        strata_slice value = big_value(k, 0, BYTES);
+        put_bytes(&w, key, value.data, value.bytes);
+    }
+    assert_int_equal(strata_compact(w.db, NULL, NULL, NULL), STRATA_OK);
+    strata_iter *it[ITERATORS];
+    for (int i = 0; i < ITERATORS; i++) {
+        assert_int_equal(strata_iter_open(w.db, NULL, &it[i]), STRATA_OK);
+        assert_int_equal(strata_iter_first(it[i]), STRATA_OK);
+    }
+    size_t most = 0;
+    for (int k = 0; k < VALUES; k++) {
+        strata_slice expected = big_value(k, 0, BYTES);
+        for (int i = 0; i < ITERATORS; i++) {
+            expect_bytes(strata_iter_value(it[i]), expected);
+            assert_int_equal(strata_iter_next(it[i]), k + 1 < VALUES ? STRATA_OK : STRATA_END);
+        }
+        size_t used = atomic_load(&w.db->memory.used[OS_MEMORY_READERS]);
+        most = used > most ? used : most;
+    }
+    assert_true(most > (8u << 20) / 16); // they did read ahead
+    assert_true(most < (8u << 20) / 2);
+    for (int i = 0; i < ITERATORS; i++) {
+        strata_iter_close(it[i]);
+    }
+    world_close(&w);
+}
+
 // One allocation fails, at every place in turn: an error that may be answered by going on, and
 // never a wrong value.
 static void without_memory_nothing_wrong_is_shown(void **state)
@@ -487,6 +525,7 @@ int main(void)
         cmocka_unit_test(yielded_iterator_goes_on_after_the_loss_of_its_view),
         cmocka_unit_test(filter_sees_the_value),
         cmocka_unit_test(unreadable_value_is_told_by_value_error),
+        cmocka_unit_test(many_iterators_share_the_budget),
         cmocka_unit_test(without_memory_nothing_wrong_is_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
