@@ -19,6 +19,7 @@
 #include "lib/test_lib.h"
 #include "sim/sim_machine.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,14 +195,23 @@ static uint64_t entries_in_trees(struct trap *t)
     return entries;
 }
 
-// The database's own rewrites stand back while one is stepped here: their task says that it is
-// queued, and is not.
+static bool space_task_rests(struct os_task *task)
+{
+    strata_db *db = (strata_db *)(void *)((char *)task - offsetof(strata_db, space_task));
+    atomic_store(&db->space_pending, false);
+    return false;
+}
+
+// The database's own rewrites stand back while one is stepped here.
 static void hold_rewrites(struct trap *t, bool held)
 {
+    static bool (*step)(struct os_task * task);
+    MUST(strata_wait_idle(t->db));
     if (held) {
-        MUST(strata_wait_idle(t->db));
+        step = t->db->space_task.step;
     }
-    t->db->space_task.queued = held;
+    t->db->space_task.step = held ? space_task_rests : step;
+    background_schedule(t->db);
 }
 
 // How many steps the rewrite went; the deletes come after `before` of them.
