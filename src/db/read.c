@@ -368,7 +368,7 @@ static void let_go(struct getter *g)
 static strata_rc getter_run(struct getter *g, struct slice key, uint64_t hash, strata_value *out)
 {
     struct kv_lookup *l = &g->lookup;
-    uint64_t visible;
+    uint64_t visible = 0; // a given view comes with a commit
     strata_rc rc = STRATA_OK;
     l->key = key;
     l->hash = hash;
