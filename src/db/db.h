@@ -229,6 +229,7 @@ struct strata_db {
     struct wal *wal;
     bool log_mapped;
     uint64_t log_segment_bytes_first;
+    uint64_t log_bytes_found; // by a read-only open, which has no `wal`
     _Atomic uint64_t next_file;
     _Atomic uint64_t next_run;
     uint64_t next_keyspace;        // under edit.lock
@@ -290,6 +291,8 @@ strata_rc db_compare_log(const struct os_dir *dir, const struct catalog *catalog
                          const struct wal_recovery *found) STRATA_MUST_CHECK;
 // Removes files with our names that nothing refers to.
 strata_rc db_remove_obsolete(strata_db *db) STRATA_MUST_CHECK;
+// Bytes of all log files in the directory.
+strata_rc db_log_bytes(strata_db *db, uint64_t *bytes_out) STRATA_MUST_CHECK;
 // The greatest number in any of our names in the directory; and whether it holds logs or tables.
 strata_rc db_scan_directory(strata_db *db, uint64_t *number_max_out,
                             bool *data_out) STRATA_MUST_CHECK;

@@ -44,6 +44,39 @@ strata_rc db_scan_directory(strata_db *db, uint64_t *number_max_out, bool *data_
     return rc;
 }
 
+struct log_sizes {
+    strata_db *db;
+    uint64_t bytes;
+    strata_rc rc;
+};
+
+static bool add_log_size(void *ctx, const char *name, bool regular)
+{
+    struct log_sizes *sizes = ctx;
+    enum file_kind kind;
+    uint64_t number;
+    if (!regular || !file_name_parse(name, &kind, &number) || kind != FILE_LOG) {
+        return true;
+    }
+    struct os_file *file;
+    uint64_t bytes = 0;
+    sizes->rc = os_file_open(sizes->db->dir, name, OS_OPEN_READ, &file);
+    if (sizes->rc == STRATA_OK) {
+        sizes->rc = os_file_size(file, &bytes);
+        (void)os_file_close(file); // nothing was written through it
+    }
+    sizes->bytes += bytes;
+    return sizes->rc == STRATA_OK;
+}
+
+strata_rc db_log_bytes(strata_db *db, uint64_t *bytes_out)
+{
+    struct log_sizes sizes = {.db = db};
+    strata_rc rc = os_dir_list(db->dir, add_log_size, &sizes);
+    *bytes_out = sizes.bytes;
+    return rc == STRATA_OK ? sizes.rc : rc;
+}
+
 struct obsolete {
     strata_db *db;
     uint64_t below; // only files that were there when the open began

@@ -407,8 +407,8 @@ static strata_rc open_all(strata_db *db, const char *path)
     if (rc == STRATA_OK) {
         rc = db_recover(db);
     }
-    if (rc == STRATA_OK && !db->read_only) {
-        rc = open_manifest(db);
+    if (rc == STRATA_OK) {
+        rc = db->read_only ? db_log_bytes(db, &db->log_bytes_found) : open_manifest(db);
     }
     if (rc == STRATA_OK) {
         rc = open_publish(db);

@@ -261,7 +261,7 @@ static void add_space_locked(strata_db *db, const struct strata_keyspace *space,
 
 void space_total(strata_db *db, const struct strata_keyspace *only, strata_space *out)
 {
-    struct wal_stats log = {0};
+    struct wal_stats log = {.held_bytes = db->log_bytes_found};
     *out = (strata_space){0};
     if (db->wal != NULL) {
         wal_stats(db->wal, &log);

@@ -34,6 +34,7 @@ static void gauge_tree(const struct tree *t, uint64_t *values, enum metric bytes
 static void gauge_log(const strata_db *db, uint64_t *values)
 {
     if (db->wal == NULL) {
+        values[METRIC_log_held_bytes] = db->log_bytes_found;
         return;
     }
     struct wal_stats log;
