@@ -2,7 +2,6 @@
 // caught. Also determinism: the same seed gives the same calls.
 #include "lib/test_lib.h"
 #include "model/crash.h"
-#include "model/features.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,8 +70,7 @@ int main(int argc, char **argv)
     printf("states: %llu (%.0f/s)\n", (unsigned long long)states,
            (double)states / (test_seconds() - start));
     bool good = true;
-    int bugs = ENGINE_TRIMS && ENGINE_EXPIRES ? TOY_BUGS : TOY_EXPIRY_LOST;
-    for (int bug = 1; bug < bugs && o.boundary == UINT64_MAX; bug++) {
+    for (int bug = 1; bug < TOY_BUGS && o.boundary == UINT64_MAX; bug++) {
         if (o.mutant == NULL || strcmp(o.mutant, toy_bug_name((enum toy_bug)bug)) == 0) {
             good = is_caught(&o, bug, &cases) && good;
         }

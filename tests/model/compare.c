@@ -1,7 +1,6 @@
 #include "model/compare.h"
 
 #include "lib/test_lib.h"
-#include "model/features.h"
 #include "model/store.h"
 
 #include <stdarg.h>
@@ -122,9 +121,6 @@ static bool is_trimmed(const struct compare *c, const struct model_key *key, str
 bool compare_oldest(struct compare *c, char *fault_out)
 {
     uint64_t oldest = 0;
-    if (!ENGINE_TRIMS) {
-        return true;
-    }
     strata_rc rc = strata_oldest_commit(c->db, c->how.keyspace, &oldest);
     if (rc != STRATA_OK) {
         return differs(c, fault_out, "oldest_commit: %d, %s", (int)rc, strata_error_text());
@@ -279,7 +275,7 @@ static bool check_entry(const struct compare *c, strata_iter *iter, strata_rc rc
                        compare_text(key->key), (unsigned long long)want->commit);
     }
     if (!slice_equal(from_public(strata_iter_value(iter)), want->value)) {
-        strata_rc value_rc = ENGINE_READERS ? strata_iter_value_error(iter) : STRATA_OK;
+        strata_rc value_rc = strata_iter_value_error(iter);
         return differs(c, fault_out, "scan: another value of %s, commit %llu: rc %d (%s)",
                        compare_text(key->key), (unsigned long long)want->commit, (int)value_rc,
                        value_rc < 0 ? strata_error_text() : "");

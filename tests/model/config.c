@@ -1,7 +1,6 @@
 #include "model/config.h"
 
 #include "base/prng.h"
-#include "model/features.h"
 
 #include <stdio.h>
 
@@ -15,12 +14,10 @@ static void config_values(uint64_t n, strata_keyspace_options *o)
     static const uint32_t thresholds[] = {0, 64, 64, 200, 1000};
     struct prng random = {prng_mix(n + 991)};
     uint32_t threshold = thresholds[prng_below(&random, 5)];
-    o->retention = ENGINE_TRIMS ? retentions[(n + n / 8) % 8] : STRATA_RETENTION_ALL;
+    o->retention = retentions[(n + n / 8) % 8];
     o->retention_versions = 1 + (uint32_t)prng_below(&random, 3);
     o->retention_seconds = n % 3 == 0 ? 60 : 3600;
-    o->expire_seconds = ENGINE_EXPIRES && prng_one_in(&random, 4) != 0
-                            ? 30 + (uint32_t)prng_below(&random, 4000)
-                            : 0;
+    o->expire_seconds = prng_one_in(&random, 4) != 0 ? 30 + (uint32_t)prng_below(&random, 4000) : 0;
     o->separation = threshold == 0 ? STRATA_SEPARATION_OFF : STRATA_SEPARATION_ON;
     o->separate_bytes = threshold;
     o->value_compression = (strata_compression)prng_below(&random, 4);

@@ -1,7 +1,6 @@
 #include "model/player.h"
 
 #include "lib/test_lib.h"
-#include "model/features.h"
 
 #include <stdlib.h>
 
@@ -65,7 +64,7 @@ struct slice player_value(uint8_t *to, uint64_t bytes, uint64_t seed, size_t mos
 // As strata_write.expires_unix_us.
 int64_t player_expiry(const struct player *p, uint64_t n)
 {
-    if (!ENGINE_EXPIRES || n == 0) {
+    if (n == 0) {
         return 0;
     }
     int64_t now = p->machine.wall_us;
@@ -217,7 +216,7 @@ void player_alter(struct player *p, const struct script_op *op)
     strata_keyspace_options o = STRATA_KEYSPACE_OPTIONS_INIT;
     strata_keyspace *keyspace;
     size_t space;
-    if (!ENGINE_ALTERS || !player_find_space(p, op->a, &keyspace, &space)) {
+    if (!player_find_space(p, op->a, &keyspace, &space)) {
         return;
     }
     static const uint32_t thresholds[] = {64, 100, 500, 4000};
@@ -229,10 +228,10 @@ void player_alter(struct player *p, const struct script_op *op)
         o.value_compression = (strata_compression)(1 + op->c % 3);
     } else if (op->b == 3) {
         o.space_bound_percent = 400 + (uint32_t)(op->c % 500);
-    } else if (op->b == 4 && ENGINE_EXPIRES) {
+    } else if (op->b == 4) {
         o.expire_seconds = op->c % 2 == 0 ? STRATA_NEVER_SECONDS : 1 + (uint32_t)(op->c % 3000);
         policy.expire_seconds = op->c % 2 == 0 ? 0 : o.expire_seconds;
-    } else if (ENGINE_TRIMS) {
+    } else {
         o.retention = (strata_retention)(1 + op->c % 4);
         o.retention_versions = 1 + (uint32_t)(op->c / 4 % 4);
         o.retention_seconds = 1 + (uint32_t)(op->c / 4 % 4000);

@@ -1,7 +1,6 @@
 // The operations of a script on handles that live across operations: snapshots, iterators, value
 // readers.
 #include "lib/test_lib.h"
-#include "model/features.h"
 #include "model/player.h"
 
 #include <stdlib.h>
@@ -47,7 +46,7 @@ void player_step(struct player *p, const struct script_op *op)
 
 static void close_reader(struct player *p, size_t i)
 {
-    if (ENGINE_READERS && p->readers[i].handle != NULL) {
+    if (p->readers[i].handle != NULL) {
         strata_value_close(p->readers[i].handle);
         free((void *)(uintptr_t)p->readers[i].value.data);
         p->readers[i].handle = NULL;
@@ -113,9 +112,6 @@ static void read_pieces(struct player *p, const struct script_op *op, size_t i)
 void player_reader(struct player *p, const struct script_op *op)
 {
     size_t i = op->a % SCRIPT_SLOTS;
-    if (!ENGINE_READERS) {
-        return;
-    }
     if (p->readers[i].handle == NULL) {
         open_reader(p, op, i);
     } else {

@@ -1,6 +1,5 @@
 // The writes of a script.
 #include "lib/test_lib.h"
-#include "model/features.h"
 #include "model/player.h"
 
 #define BATCH_MAX 16
@@ -49,7 +48,7 @@ void player_stream(struct player *p, const struct script_op *op)
     strata_put_stream *stream = NULL;
     uint64_t commit = 0;
     size_t space;
-    if (!ENGINE_STREAMS || !player_find_space(p, op->a, &how.keyspace, &space)) {
+    if (!player_find_space(p, op->a, &how.keyspace, &space)) {
         return;
     }
     struct slice key = player_key(p->key, op->b);
@@ -103,7 +102,7 @@ static bool add_to_batch(struct player *p, strata_batch *batch, struct prng *ran
     int64_t expires_us = seed % 8 == 0 ? player_expiry(p, seed % 1000) : 0;
     strata_rc rc;
     enum model_kind kind = MODEL_DELETE;
-    if (x < 6 && ENGINE_EXPIRES && expires_us != 0) {
+    if (x < 6 && expires_us != 0) {
         kind = MODEL_PUT;
         rc = strata_batch_put_expiring(batch, keyspace, player_public(key), player_public(more),
                                        expires_us);

@@ -1,7 +1,6 @@
 #include "model/scenario.h"
 
 #include "lib/test_lib.h"
-#include "model/features.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +26,7 @@ void scenario_init(struct scenario *s, uint64_t seed)
     s->keys = 4 + prng_below(&s->random, 40);
     s->value_max = value_maxes[prng_below(&s->random, 4)];
     s->sync_one_in = 1 + prng_below(&s->random, 6);
-    s->expires = ENGINE_EXPIRES && prng_one_in(&s->random, 2);
+    s->expires = prng_one_in(&s->random, 2);
 }
 
 #define LARGE_VALUE_BYTES ((1u << 20) + 5000)
@@ -132,7 +131,7 @@ static void random_alter(struct scenario *s, const struct model *m, struct step 
     uint64_t x = prng_below(&s->random, 3);
     *o = (strata_keyspace_options)STRATA_KEYSPACE_OPTIONS_INIT;
     step->space = random_space(s, m);
-    if (x == 0 || !ENGINE_TRIMS) {
+    if (x == 0) {
         o->separation = prng_one_in(&s->random, 4) ? STRATA_SEPARATION_OFF : STRATA_SEPARATION_ON;
         o->separate_bytes = prng_one_in(&s->random, 2) ? 64 : 300;
         return;
@@ -156,13 +155,9 @@ void scenario_next(struct scenario *s, const struct model *m, int64_t wall_us, s
         step->seconds = 1 + prng_below(&s->random, 200);
         return;
     }
-    if (step->kind == STEP_ALTER && ENGINE_ALTERS) {
+    if (step->kind == STEP_ALTER) {
         random_alter(s, m, step);
         return;
-    }
-    if (step->kind == STEP_ALTER ||
-        (step->kind == STEP_COMPACT_VALUES && !ENGINE_COMPACTS_VALUES)) {
-        step->kind = STEP_COMMIT;
     }
     if (step->kind == STEP_SPACE_CREATE) {
         // Few names, so that a dropped one comes back.
@@ -189,8 +184,7 @@ void scenario_next(struct scenario *s, const struct model *m, int64_t wall_us, s
         while (step->op_count < ops) {
             random_op(s, m, wall_us, step);
         }
-        step->streamed = ENGINE_STREAMS && ops == 1 && step->ops[0].kind == MODEL_PUT &&
-                         prng_one_in(&s->random, 6);
+        step->streamed = ops == 1 && step->ops[0].kind == MODEL_PUT && prng_one_in(&s->random, 6);
     }
 }
 

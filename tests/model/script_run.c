@@ -1,7 +1,6 @@
 // Runs a script on a simulated machine beside the model.
 #include "db/db.h"
 #include "lib/test_lib.h"
-#include "model/features.h"
 #include "model/player.h"
 
 #include <stdlib.h>
@@ -149,7 +148,7 @@ static void do_compact(struct player *p, const struct script_op *op)
     if (op->a < SCRIPT_SPACES && !player_find_space(p, op->a, &keyspace, &space)) {
         return;
     }
-    if (ENGINE_COMPACTS_VALUES && op->kind == SCRIPT_COMPACT_VALUES) {
+    if (op->kind == SCRIPT_COMPACT_VALUES) {
         player_failed(p, "compact_values", strata_compact_values(p->db, keyspace, NULL, NULL));
         return;
     }

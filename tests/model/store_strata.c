@@ -2,7 +2,6 @@
 #include "db/db.h"
 #include "lib/test_lib.h"
 #include "model/compare.h"
-#include "model/features.h"
 #include "model/store.h"
 
 #include <stdlib.h>
@@ -63,9 +62,6 @@ static strata_rc keyspace_of(strata_db *db, const struct model *m, size_t space,
 static strata_rc put_streamed(strata_db *db, const strata_write *how, const struct model_op *op)
 {
     strata_put_stream *stream = NULL;
-    if (!ENGINE_STREAMS) {
-        return STRATA_INTERNAL;
-    }
     strata_rc rc = strata_put_begin(db, how, to_public(op->key), &stream);
     size_t piece = op->value.bytes / 3 + 1;
     for (size_t at = 0; at < op->value.bytes && rc == STRATA_OK; at += piece) {
@@ -103,7 +99,7 @@ static strata_rc fill_batch(strata_db *db, strata_batch *batch, const struct mod
         }
         strata_slice key = to_public(ops[i].key);
         strata_slice value = to_public(ops[i].value);
-        if (ENGINE_EXPIRES && ops[i].kind == MODEL_PUT && ops[i].expires_us != 0) {
+        if (ops[i].kind == MODEL_PUT && ops[i].expires_us != 0) {
             rc = strata_batch_put_expiring(batch, keyspace, key, value, ops[i].expires_us);
             continue;
         }
@@ -158,7 +154,7 @@ static strata_rc subject_space_alter(struct store *s, const char *name,
 {
     strata_keyspace *keyspace = NULL;
     strata_rc rc = strata_keyspace_open(db_of(s), name, &keyspace);
-    if (rc == STRATA_OK && ENGINE_ALTERS) {
+    if (rc == STRATA_OK) {
         rc = strata_keyspace_alter(db_of(s), keyspace, change);
     }
     return rc;
@@ -176,7 +172,7 @@ static strata_rc subject_flush(struct store *s)
 
 static strata_rc subject_compact(struct store *s, bool values)
 {
-    if (ENGINE_COMPACTS_VALUES && values) {
+    if (values) {
         return strata_compact_values(db_of(s), NULL, NULL, NULL);
     }
     return strata_compact(db_of(s), NULL, NULL, NULL);
