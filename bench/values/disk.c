@@ -94,20 +94,34 @@ struct disk_counters disk_counters_since(const struct disk *disk, const struct d
     return now;
 }
 
-uint64_t disk_process_written(void)
+// A field of /proc/self/io; 0 when it cannot be read.
+static uint64_t process_io(const char *name)
 {
     FILE *file = fopen("/proc/self/io", "r");
     char line[128];
-    uint64_t written = 0;
-    uint64_t cancelled = 0;
+    uint64_t value = 0;
+    size_t length = strlen(name);
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        (void)sscanf(line, "write_bytes: %" SCNu64, &written);
-        (void)sscanf(line, "cancelled_write_bytes: %" SCNu64, &cancelled);
+        if (strncmp(line, name, length) == 0 && line[length] == ':') {
+            value = strtoull(line + length + 1, NULL, 10);
+        }
     }
     if (file != NULL) {
         (void)fclose(file);
     }
+    return value;
+}
+
+uint64_t disk_process_written(void)
+{
+    uint64_t written = process_io("write_bytes");
+    uint64_t cancelled = process_io("cancelled_write_bytes");
     return written > cancelled ? written - cancelled : 0;
+}
+
+uint64_t disk_process_read(void)
+{
+    return process_io("read_bytes");
 }
 
 // ---------------------------------------------------------------------------------------------

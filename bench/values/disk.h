@@ -26,6 +26,8 @@ struct disk_counters disk_counters_since(const struct disk *disk,
 // Bytes that this process caused to be written, less what was deleted before it was:
 // /proc/self/io. Pages that are dirtied again after they were written count again.
 uint64_t disk_process_written(void);
+// Bytes that this process had the device read.
+uint64_t disk_process_read(void);
 
 // Puts everything on disk and makes sure that nothing of it is read from memory: drop_caches as
 // root, else POSIX_FADV_DONTNEED on every file of `dir`.
