@@ -38,11 +38,11 @@ struct shape_budget shape_budget_of(uint32_t bound_percent, const struct shape_n
     struct shape_budget b;
     // A merge of keys alone is cheap beside the values that it gives free; one that carries the
     // values costs all that is there. Rewrites of value files cost what is live in them.
-    b.superseded_max = part(bytes, slack * (0.125 + 0.175 * tables)) + memtable_bytes / 8;
-    b.dead_value_max = part(bytes, slack * 0.35 * (1 - tables)) + memtable_bytes / 8;
+    b.superseded_max = part(bytes, slack * (0.125 + 0.125 * tables)) + memtable_bytes / 8;
+    b.dead_value_max = part(bytes, slack * 0.33 * (1 - tables)) + memtable_bytes / 8;
     // Writers go on while the work is done that gives space back.
-    b.excess_soft = b.superseded_max + b.dead_value_max + part(bytes, slack * 0.15);
-    b.excess_hard = b.excess_soft + part(bytes, slack * 0.15) + memtable_bytes / 4;
+    b.excess_soft = b.superseded_max + b.dead_value_max + part(bytes, slack * 0.1);
+    b.excess_hard = b.excess_soft + part(bytes, slack * 0.1) + memtable_bytes / 4;
     // One generation is being written and one flushed.
     b.seal_bytes = greatest(part(needed->value_bytes, slack_most / 16), memtable_bytes / 4);
     b.seal_bytes = least(b.seal_bytes, greatest(4 * memtable_bytes, SEAL_MOST));

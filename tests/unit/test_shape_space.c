@@ -90,7 +90,7 @@ static void budget_leaves_room_under_the_bound(void **state)
             uint64_t slack = bytes * (percent - 100) / 100;
             // Superseded, dead, and two generations of values that nobody has looked at.
             uint64_t unseen = cases[i].value_bytes == 0 ? 0 : 2 * b.seal_bytes;
-            assert_true(b.superseded_max + b.dead_value_max + unseen < b.excess_soft + MIB);
+            assert_true(b.superseded_max + b.dead_value_max + unseen < b.excess_hard);
             assert_true(b.excess_soft < b.excess_hard);
             assert_true(b.excess_hard <= slack + MIB);
             assert_true(b.slice_bytes <= 64 * MIB);
