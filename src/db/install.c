@@ -6,52 +6,6 @@
 #include "base/fail.h"
 #include "base/mutant.h"
 
-// The same for value files: those that were to leave have left with the keyspace.
-static void leave_out_dropped_values(struct edit *e, const struct catalog *catalog)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < e->value_count; i++) {
-        struct edit_value *v = &e->values[i];
-        if (catalog_space_find(catalog, v->keyspace) != NULL) {
-            e->values[kept++] = *v;
-            continue;
-        }
-        if (v->add && v->open != NULL) {
-            value_file_delete_at_close(v->open);
-        }
-        value_meta_release(&v->meta);
-        value_file_unref(v->open);
-    }
-    e->value_count = kept;
-}
-
-// A job may end after its keyspace was dropped: what it made for it must go.
-static void leave_out_dropped(struct edit *e, const struct catalog *catalog)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < e->table_count; i++) {
-        struct edit_table *t = &e->tables[i];
-        if (catalog_space_find(catalog, t->keyspace) != NULL) {
-            e->tables[kept++] = *t;
-            continue;
-        }
-        if (t->add && t->table != NULL) {
-            table_delete_at_close(t->table);
-        }
-        table_meta_release(&t->meta);
-        table_unref(t->table);
-    }
-    e->table_count = kept;
-    leave_out_dropped_values(e, catalog);
-    kept = 0;
-    for (size_t i = 0; i < e->floor_count; i++) {
-        if (catalog_space_find(catalog, e->floors[i].keyspace) != NULL) {
-            e->floors[kept++] = e->floors[i];
-        }
-    }
-    e->floor_count = kept;
-}
-
 // Takes the generations off the list that the edit made durable; mu.lock held. They are
 // unreferenced by the caller once the lock is free.
 static uint32_t pop_flushed_locked(strata_db *db, uint64_t flushed_commit,
@@ -160,7 +114,7 @@ strata_rc db_install_edit_locked(strata_db *db, struct edit *e)
     struct catalog *before = db->edit.catalog;
     struct catalog *next = NULL;
     uint64_t flushed_before = before->flushed_commit;
-    leave_out_dropped(e, before);
+    edit_leave_out_dropped(e, before);
     e->next_file = atomic_load(&db->next_file);
     e->next_run = atomic_load(&db->next_run);
     e->next_keyspace = db->next_keyspace;
