@@ -411,6 +411,7 @@ static void *ticker_run(void *ctx)
             db_fail(db, rc);
         }
         db_emit_error(db);
+        db_seal_if_wanted(db);
         if (++ticks % TICKS_PER_LOOK == 0) {
             memtable_pool_trim(&db->memtables);
         }

@@ -254,6 +254,7 @@ struct strata_db {
     // And when it refers to so many bytes of separated values: what is garbage
     // among them is not known before its flush. Computed by space.c, read by commits.
     _Atomic uint64_t seal_value_bytes;
+    _Atomic bool seal_wanted; // a scan passed over many dead entries, maybe in memtables
     struct os_thread ticker;
     // For the write path, computed when the trees change.
     _Atomic bool seal_waits;          // a commit waits for a flush, with commit.lock held
@@ -400,6 +401,8 @@ bool generation_is_empty(const struct generation *g); // of commits
 // Seals the active generation when it holds anything; commit.lock held. May wait for a flush.
 strata_rc db_seal_locked(strata_db *db) STRATA_MUST_CHECK;
 bool db_seal_must_wait(strata_db *db); // for the flush of an earlier one
+// Seals when a scan asked for it and there is enough to make a run of; does not wait.
+void db_seal_if_wanted(strata_db *db);
 strata_rc db_flush(strata_db *db) STRATA_MUST_CHECK;
 strata_rc db_sync(strata_db *db) STRATA_MUST_CHECK;
 void times_add(strata_db *db, uint64_t commit, int64_t time_us);

@@ -62,6 +62,7 @@ struct strata_iter {
     uint64_t budget;      // 0: none
     uint64_t steps_left;  // of the budget
     uint64_t steps;       // for the metrics
+    uint64_t sea;         // of them, since an entry was shown
     struct buffer key;    // the shown key, when gathered; else scratch for passing over
     struct buffer value;  // the shown value, when gathered and its source is not stable
     struct buffer target; // scratch for seeks; in ITER_YIELDED and ITER_LOST: where to go on

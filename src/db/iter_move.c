@@ -14,6 +14,8 @@
 #include "base/fail.h"
 #include "base/mutant.h"
 
+#define SEA_STEPS 4096u // between two entries that are shown
+
 // ---- sources
 
 static strata_rc open_merge(strata_iter *it)
@@ -264,18 +266,32 @@ static strata_rc look(strata_iter *it, bool gather, bool *found_out)
     return rc != STRATA_NOT_FOUND ? rc : gather ? STRATA_OK : pass_key(it);
 }
 
+// Counts the steps that showed nothing. What is dead in tables merges end by themselves; what is
+// dead in memtables has to get there.
+static void note_sea(strata_iter *it, uint64_t steps_before, bool is_over)
+{
+    it->sea += it->steps - steps_before;
+    if (it->sea >= SEA_STEPS) {
+        atomic_store_explicit(&it->db->seal_wanted, true, memory_order_relaxed);
+    }
+    it->sea = is_over ? 0 : it->sea;
+}
+
 strata_rc iter_settle(strata_iter *it)
 {
     bool gather = it->backward || it->sources.history;
     bool found = false;
+    uint64_t before = it->steps;
     while (!found) {
         const struct kv_entry *e = it->merge.entry;
         if (e == NULL || (it->backward ? below_lower(it, e) : beyond_upper(it, e))) {
+            note_sea(it, before, true);
             return at_end(it);
         }
         if (it->budget != 0 && it->steps_left-- == 0) {
             it->state = ITER_YIELDED;
             it->steps_left = it->budget;
+            note_sea(it, before, false);
             return STRATA_YIELD;
         }
         it->steps++;
@@ -285,6 +301,7 @@ strata_rc iter_settle(strata_iter *it)
             return rc;
         }
     }
+    note_sea(it, before, true);
     it->state = ITER_ON;
     it->plain = it->plain_sources;
     if (it->shown->kind == KV_PUT_SEPARATED) {

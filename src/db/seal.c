@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define GENERATION_SLOTS_LEAST 16u
+#define SCAN_SEAL_SHARE 16u       // of a memtable: less is passed over in a millisecond or two
 #define DELAY_SLEEP_NS 200000u    // shorter delays are saved up
 #define DELAY_MOST_NS 1000000000u // of one write, however large: as shape_delay has it
 
@@ -124,6 +125,21 @@ strata_rc db_seal_locked(strata_db *db)
     }
     background_schedule(db);
     return STRATA_OK;
+}
+
+void db_seal_if_wanted(strata_db *db)
+{
+    if (!atomic_exchange_explicit(&db->seal_wanted, false, memory_order_relaxed) ||
+        db_writable(db) != STRATA_OK) {
+        return;
+    }
+    os_mutex_lock(&db->commit.lock);
+    uint64_t bytes = atomic_load_explicit(&db->commit.active->bytes, memory_order_relaxed);
+    if (bytes >= db->options.memtable_bytes / SCAN_SEAL_SHARE && !db_seal_must_wait(db)) {
+        // Without memory nothing is sealed: the next scan asks again.
+        (void)!db_seal_locked(db);
+    }
+    os_mutex_unlock(&db->commit.lock);
 }
 
 strata_rc db_flush(strata_db *db)
