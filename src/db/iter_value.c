@@ -14,8 +14,8 @@
 #include "base/assert.h"
 #include "base/fail.h"
 
-#define WINDOW_VALUES_MOST 64u
-#define WINDOW_ENTRIES_MOST 256u
+#define WINDOW_VALUES_MOST 512u
+#define WINDOW_ENTRIES_MOST 1024u
 #define WINDOW_BUDGET_SHARE 32u // of the memory budget
 #define READERS_BUDGET_SHARE 4u // when all readers have more, none begins a window
 
