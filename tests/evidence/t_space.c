@@ -28,7 +28,7 @@
 #define SAMPLE_NS 20000000
 #define CROSSING_SECONDS 0.0005 // thread time
 #define SETTLING_MOST 10u       // looks, a second apart
-#define SEA 10000000u // adjacent deletes
+#define SEA 10000000u           // adjacent deletes
 #define CROSSINGS 5u
 
 static uint64_t now_ns(void)
