@@ -123,9 +123,7 @@ static strata_rc flush_begin(strata_db *db)
         return STRATA_END;
     }
     // Before the trees are held, for it takes long, and who holds a tree holds files that leave.
-    struct edit values = {0};
-    strata_rc rc = values_into_edit(db, g, &values);
-    edit_release(&values);
+    strata_rc rc = values_finish(db, g);
     if (rc != STRATA_OK) {
         return rc;
     }

@@ -386,9 +386,7 @@ strata_rc db_expiry(strata_db *db, const struct strata_keyspace *space, int64_t 
     }
     int64_t at = given;
     if (given == 0) {
-        int64_t now = db->machine->clock->wall_us(db->machine->clock);
-        int64_t newest = atomic_load_explicit(&db->newest_us, memory_order_relaxed);
-        at = (now > newest ? now : newest) + (int64_t)seconds * SECOND_US;
+        at = db_now_us(db) + (int64_t)seconds * SECOND_US;
     }
     // Up to a whole second: what is said to live so long does. Beyond the end of time is never.
     if (at <= INT64_MAX - SECOND_US) {

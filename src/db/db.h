@@ -443,6 +443,8 @@ void values_attach_locked(strata_db *db, const struct value_own *own);
 strata_rc values_sync(void *db);
 // Finishes the generation's value files and adds them to the edit of its flush.
 strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e) STRATA_MUST_CHECK;
+// Only finishes them, which takes long; once that is done, doing it again costs nothing.
+strata_rc values_finish(strata_db *db, struct generation *g) STRATA_MUST_CHECK;
 // commit.active was changed: the keyspaces' present files are left behind. commit.lock and
 // values.lock held.
 void values_switch_locked(strata_db *db);
@@ -480,8 +482,10 @@ strata_rc db_trim(void *db, uint64_t keyspace, struct compact_trim *trim_out); /
 void retention_init(strata_db *db);
 // The same for the flush of what was sealed at db->flush_commit.
 strata_rc db_trim_flush(void *db, uint64_t keyspace, struct compact_trim *trim_out);
-// The engine's time: the greater of the wall clock and the newest commit's, whole seconds rounded
-// down, in microseconds. Expiry is judged by it, and by time_of_commit_s for reads as of a commit.
+// The engine's time, in microseconds: the greater of the wall clock and the newest commit's.
+int64_t db_now_us(strata_db *db);
+// The same in whole seconds rounded down. Expiry is judged by it, and by time_of_commit_s for reads
+// as of a commit.
 int64_t db_now_s(strata_db *db);
 int64_t time_of_commit_s(strata_db *db, uint64_t commit);
 static inline bool is_expired(uint64_t expiry, int64_t time_s)

@@ -198,9 +198,14 @@ int64_t time_of_commit_s(strata_db *db, uint64_t commit)
     return whole_second(times_of(db, commit));
 }
 
-int64_t db_now_s(strata_db *db)
+int64_t db_now_us(strata_db *db)
 {
     int64_t now = db->machine->clock->wall_us(db->machine->clock);
     int64_t newest = atomic_load_explicit(&db->newest_us, memory_order_relaxed);
-    return whole_second(now > newest ? now : newest);
+    return now > newest ? now : newest;
+}
+
+int64_t db_now_s(strata_db *db)
+{
+    return whole_second(db_now_us(db));
 }

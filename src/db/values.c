@@ -244,7 +244,7 @@ static bool holds_values(const struct value_meta *meta)
     return meta->logical_count > 0 && meta->logicals[0].records > 0;
 }
 
-strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e)
+strata_rc values_finish(strata_db *db, struct generation *g)
 {
     os_mutex_lock(&db->values.lock);
     while (g->stores > 0) { // of writers that will find it sealed
@@ -254,14 +254,24 @@ strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e)
     uint32_t count = generation_value_files(g);
     strata_rc rc = STRATA_OK;
     for (uint32_t i = 0; i < count && rc == STRATA_OK; i++) {
-        struct value_file *file = g->value_files[i].file;
-        bool gone = space_is_gone(db, g->value_files[i].keyspace);
-        if (!gone) {
-            rc = value_file_finish(file);
+        if (!space_is_gone(db, g->value_files[i].keyspace)) {
+            rc = value_file_finish(g->value_files[i].file);
         }
-        if (rc == STRATA_OK && !gone && holds_values(value_file_meta(file))) {
+    }
+    return rc;
+}
+
+strata_rc values_into_edit(strata_db *db, struct generation *g, struct edit *e)
+{
+    strata_rc rc = values_finish(db, g);
+    uint32_t count = generation_value_files(g);
+    for (uint32_t i = 0; i < count && rc == STRATA_OK; i++) {
+        struct value_file *file = g->value_files[i].file;
+        // A keyspace that is there now was there when its files were finished.
+        bool gone = space_is_gone(db, g->value_files[i].keyspace);
+        if (!gone && holds_values(value_file_meta(file))) {
             rc = edit_add_value_file(e, value_file_meta(file), file);
-        } else if (rc == STRATA_OK && db->edit.manifest != NULL) {
+        } else if (db->edit.manifest != NULL) {
             // During recovery the log that names the file still counts; the open removes it.
             value_file_delete_at_close(file);
         }
